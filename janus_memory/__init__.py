@@ -1,0 +1,1 @@
+"""The core of JANUS memory: mathematics and state, free of Kafka, Faust and Ray."""

@@ -1,0 +1,293 @@
+"""Settings: every default of the system, in one place, as typed records.
+
+How they are filled (flag, environment, TOML file, default) is `janus_memory.cli.settings`.
+Defaults are SPEC's unless the field says otherwise. Times are seconds here, nanoseconds on the wire.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+import msgspec
+
+from janus_memory.errors import ConfigError
+from janus_memory.transition import MarketSpec
+
+__all__ = [
+    "AtlasSettings",
+    "HippocampusSettings",
+    "IngestSettings",
+    "KafkaSettings",
+    "MarketSettings",
+    "NeocortexSettings",
+    "PolicySettings",
+    "QdrantSettings",
+    "RaySettings",
+    "ReplaySettings",
+    "RuleSettings",
+    "Settings",
+    "SleepSettings",
+]
+
+
+class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A group of settings; unknown keys are refused."""
+
+
+class KafkaSettings(_Record, frozen=True, kw_only=True):
+    """Where the broker is and how to log in. `embedded` starts librdkafka's in-process cluster."""
+
+    bootstrap: str = "127.0.0.1:9092"
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = ""
+    sasl_username: str = ""
+    sasl_password: str = ""
+    ssl_cafile: str = ""
+    ssl_certfile: str = ""
+    ssl_keyfile: str = ""
+    connect_timeout_s: float = 30.0
+    replication_factor: int = 1
+    retention_days: float = 30.0
+
+
+class IngestSettings(_Record, frozen=True, kw_only=True):
+    """The live path. `dedupe_window` 0 means the capacity."""
+
+    group: str = "janus-ingest"
+    capacity: int = 10_000
+    dedupe_window: int = 0
+    max_clock_skew_s: float = 60.0
+    max_record_bytes: int = 1_000_000
+    session_timeout_s: float = 30.0
+    watchdog_timeout_s: float = 45.0
+    stream_buffer: int = 256
+    host: str = "127.0.0.1"
+    port: int = 8801
+    risk_hold_s: float = 900.0
+    persist_n: int = 3
+    persist_window: int = 10
+
+    @property
+    def dedupe_rows(self) -> int:
+        """How many previous rows of a partition's log are searched for a row's id."""
+        return self.dedupe_window or self.capacity
+
+
+class HippocampusSettings(_Record, frozen=True, kw_only=True):
+    """Pattern separation and the sparse code (E2-E6)."""
+
+    expansion: int = 4
+    rho: float = 0.1
+    lambda_ortho: float = 1e-3
+    separation_weight: float = 0.1
+    separation_steps: int = 200
+
+
+class ReplaySettings(_Record, frozen=True, kw_only=True):
+    """Sharp-wave-ripple replay (E7-E12)."""
+
+    iterations: int = 1000
+    batch: int = 256
+    alpha: float = 0.6
+    beta_start: float = 0.4
+    beta_end: float = 1.0
+    lambda_logic: float = 2.0
+    lambda_reward: float = 0.5
+    priority_floor: float = 1e-3
+    compression: float = 15.0
+    checkpoint_every: int = 100
+    parallel_min_rows: int = 50_000
+    block_rows: int = 2_500
+
+
+class PolicySettings(_Record, frozen=True, kw_only=True):
+    """The Q-network and how it learns (SPEC sections 5 and 11)."""
+
+    gamma: float = 0.99
+    hidden: tuple[int, ...] = (128, 128)
+    learning_rate: float = 1e-3
+    temperature: float = 1.0
+    polyak: float = 0.005
+    huber: float = 1.0
+    lambda_logic: float = 0.5
+    eta_sleep: float = 0.01
+
+
+class NeocortexSettings(_Record, frozen=True, kw_only=True):
+    """Schemas and gates (SPEC section 6). `None` means the default that depends on d."""
+
+    mode: Literal["robust", "spec"] = "robust"
+    eta: float = 0.01
+    eta_s: float | None = None
+    nu0: float | None = None
+    tau_rel: float | None = None
+    tau_schema: float = 0.01
+    spec_eps: float = 0.01
+    tau_recall: float = 0.3
+    tau_logic: float = 0.7
+    recall_min_rows: int = 200
+    recall_l2: float = 1e-3
+    neighbour_gap: int = 5
+    neighbours: int = 10
+    frozen_rows: int = 2_000
+    min_points: int = 10
+    prune_grace: int | None = None
+    archive_days: float = 90.0
+    consolidate: Literal["cut", "buffer"] = "cut"
+
+
+class AtlasSettings(_Record, frozen=True, kw_only=True):
+    """The map and the anomaly flag (SPEC section 7)."""
+
+    tau_cluster: float = 0.5
+    anomaly_rate: float = 0.01
+    min_points: int = 10
+    max_points: int = 4_000
+    epochs: int = 500
+    neighbours: int = 15
+
+
+class QdrantSettings(_Record, frozen=True, kw_only=True):
+    """The vector store: a server by URL, or embedded under the state folder where the URL is empty."""
+
+    url: str = ""
+    api_key: str = ""
+    path: str = ""
+    timeout_s: float = 10.0
+
+
+class RaySettings(_Record, frozen=True, kw_only=True):
+    """Where the night runs. `in_process` needs no Ray and gives the same result, bit for bit."""
+
+    executor: Literal["ray", "in_process"] = "ray"
+    address: str = ""
+    auth_token_file: str = ""
+    dashboard: bool = True
+    dashboard_port: int = 8265
+    n_replay: int = 1
+    n_shards: int = 2
+
+
+class SleepSettings(_Record, frozen=True, kw_only=True):
+    """The sleep cycle and its sessions."""
+
+    min_rows: int = 64
+    warmup_rows: int = 0
+    cut_deadline_s: float = 300.0
+    retry_s: float = 5.0
+    compute_threads: int = 0
+
+    def warmup(self, d: int) -> int:
+        """Accepted rows before a market's first real night: max(500, 10 d) unless set."""
+        return self.warmup_rows or max(500, 10 * d)
+
+
+class RuleSettings(_Record, frozen=True, kw_only=True):
+    """One logic rule: its name, its text (docs/rules.md) and its weight."""
+
+    name: str
+    text: str
+    weight: float = 1.0
+
+
+class MarketSettings(_Record, frozen=True, kw_only=True):
+    """What a market's transitions look like, when it closes and which rules hold."""
+
+    features: tuple[str, ...]
+    action_names: tuple[str, ...] = ()
+    n_actions: int = 0
+    action_dim: int = 0
+    partitions: int = 4
+    calendar: str = ""
+    session: Literal["day", "week"] = "day"
+    simulated: bool = False
+    rules: tuple[RuleSettings, ...] = ()
+
+    def spec(self, name: str) -> MarketSpec:
+        """The shape of this market's rows.
+
+        Raises:
+            ConfigError: no features, or not exactly one kind of action.
+        """
+        n_actions = self.n_actions or len(self.action_names)
+        if not self.features or len(set(self.features)) != len(self.features):
+            raise ConfigError(f"market {name}: `features` must name at least one feature, each once")
+        if (n_actions > 0) == (self.action_dim > 0):
+            raise ConfigError(
+                f"market {name}: set either `action_names`/`n_actions` or `action_dim`, not both"
+            )
+        if self.action_names and len(self.action_names) != n_actions:
+            raise ConfigError(f"market {name}: {len(self.action_names)} action names for {n_actions} actions")
+        return MarketSpec(
+            name=name,
+            features=self.features,
+            action_kind="discrete" if n_actions else "vector",
+            action_size=n_actions or self.action_dim,
+            action_names=self.action_names,
+        )
+
+
+class Settings(_Record, frozen=True, kw_only=True):
+    """All settings of one installation."""
+
+    seed: int = 0
+    data_dir: str = "janus-data"
+    kafka: KafkaSettings = KafkaSettings()
+    ingest: IngestSettings = IngestSettings()
+    hippocampus: HippocampusSettings = HippocampusSettings()
+    replay: ReplaySettings = ReplaySettings()
+    policy: PolicySettings = PolicySettings()
+    neocortex: NeocortexSettings = NeocortexSettings()
+    atlas: AtlasSettings = AtlasSettings()
+    qdrant: QdrantSettings = QdrantSettings()
+    ray: RaySettings = RaySettings()
+    sleep: SleepSettings = SleepSettings()
+    markets: dict[str, MarketSettings] = {}
+
+    def market(self, name: str) -> MarketSettings:
+        """The settings of one market.
+
+        Raises:
+            ConfigError: the market is not in the settings.
+        """
+        try:
+            return self.markets[name]
+        except KeyError:
+            known = ", ".join(sorted(self.markets)) or "none"
+            raise ConfigError(
+                f"unknown market {name!r}; known: {known}; add [markets.{name}] to the settings"
+            ) from None
+
+    def verdict_version(self, market: str) -> str:
+        """Hash of the settings that decide whether a record of this market is accepted, carried by its cuts."""
+        spec = self.market(market).spec(market)
+        verdict = (
+            spec.features,
+            spec.action_kind,
+            spec.action_size,
+            self.ingest.dedupe_rows,
+            self.ingest.max_clock_skew_s,
+            self.ingest.max_record_bytes,
+        )
+        return hashlib.sha256(msgspec.json.encode(verdict)).hexdigest()[:16]
+
+    def memory_version(self, market: str) -> str:
+        """Hash of the settings that decide what a night computes, carried by its checkpoints."""
+        own = self.market(market)
+        parts = (
+            self.seed,
+            self.verdict_version(market),
+            own.rules,
+            own.action_names,
+            self.ingest.capacity,
+            self.hippocampus,
+            self.replay,
+            self.policy,
+            self.neocortex,
+            self.atlas,
+            self.sleep.min_rows,
+            self.sleep.warmup_rows,
+            self.sleep.compute_threads,
+        )
+        return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:16]

@@ -1,0 +1,51 @@
+"""What the core asks of the outside: workers for the night, a place to report progress, a vector store.
+
+`actors` answers with Ray, `janus_memory.sleep.workers` in process; both give the same values, bit for bit,
+because every method is a pure function of its arguments.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from janus_memory.atlas.layout import MapRequest, MapResult
+    from janus_memory.neocortex.assignment import BankView, BlockScores
+    from janus_memory.replay.swr import LearnerState, ReplayChunk, ReplayProblem
+    from numpy.typing import NDArray
+    import numpy as np
+
+__all__ = ["Progress", "Workers"]
+
+
+class Progress(Protocol):
+    """Told what a night is doing; may print, log or count."""
+
+    def phase(self, name: str, note: str) -> None:
+        """A phase begins, or says something worth a line."""
+
+    def advance(self, name: str, done: int, total: int) -> None:
+        """`done` of `total` units of a phase are finished."""
+
+
+class Workers(Protocol):
+    """Who computes a night. Methods are pure functions of their arguments."""
+
+    def learn(
+        self, state: LearnerState, problem: ReplayProblem, start: int, stop: int
+    ) -> tuple[LearnerState, ReplayChunk]:
+        """Replay iterations start..stop of the night (phase 1), on one replay worker."""
+
+    def td_errors(self, state: LearnerState, problem: ReplayProblem) -> NDArray[np.float32]:
+        """TD errors of all rows, in fixed blocks over all replay workers; float32 [n]."""
+
+    def score(self, view: BankView, blocks: Sequence[NDArray[np.float64]]) -> list[BlockScores]:
+        """Score blocks of states against a snapshot of the bank, over all schema shards."""
+
+    def lay_out(self, request: MapRequest) -> MapResult:
+        """Draw the map (phase 3)."""
+
+    def close(self) -> None:
+        """Release the workers."""

@@ -1,0 +1,92 @@
+"""Named arrays and a JSON note in one file, written atomically and read without pickle.
+
+The format is numpy's own `.npz` (uncompressed). The note travels in it as bytes under `__meta__`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from janus_memory.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+__all__ = ["Arrays", "array_digest", "read_arrays", "subtree", "write_arrays", "write_bytes"]
+
+Arrays = dict[str, "NDArray[np.generic]"]
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file so that a crash leaves either the old one or the new one, synced."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    _sync_folder(path.parent)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[np.generic]], meta: Mapping[str, Any]) -> None:
+    """Write arrays and a JSON-encodable note, atomically and synced."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    note = np.frombuffer(msgspec.json.encode(dict(meta)), np.uint8)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, __meta__=note, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    _sync_folder(path.parent)
+
+
+def read_arrays(path: Path) -> tuple[Arrays, dict[str, Any]]:
+    """Read what `write_arrays` wrote.
+
+    Raises:
+        CheckpointError: the file is missing, cut short or not such a file.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays: Arrays = {name: file[name] for name in file.files}
+        meta = msgspec.json.decode(arrays.pop("__meta__").tobytes())
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, msgspec.DecodeError) as error:
+        raise CheckpointError(
+            f"cannot read {path}: {error}; nothing was changed; restore the file or remove it to start afresh"
+        ) from error
+    return arrays, meta
+
+
+def subtree(arrays: Mapping[str, NDArray[np.generic]], prefix: str) -> Arrays:
+    """The arrays whose names start with `prefix`, with it taken off."""
+    return {name[len(prefix) :]: value for name, value in arrays.items() if name.startswith(prefix)}
+
+
+def array_digest(arrays: Mapping[str, NDArray[np.generic]]) -> str:
+    """SHA-256 over names, dtypes, shapes and little-endian bytes, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        value = np.ascontiguousarray(arrays[name])
+        value = value.astype(value.dtype.newbyteorder("<"), copy=False)
+        digest.update(f"{name}|{value.dtype.str}|{value.shape}|".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,192 @@
+"""Transitions as columns, and the one total order in which everything is done (SPEC section 1).
+
+A `Transitions` value is a batch of n rows held column by column. Identifiers are fixed-width
+bytes (at most 64), so that comparison, sorting and equality are numpy's own. The total order is
+(timestamp, transition_id bytes): never arrival, partition or offset.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = [
+    "ID_BYTES",
+    "UNKNOWN_ACTION",
+    "MarketSpec",
+    "Transitions",
+    "feature_set_id",
+    "fill_next_actions",
+]
+
+ID_BYTES = 64
+UNKNOWN_ACTION = -1
+
+
+def feature_set_id(features: Sequence[str]) -> str:
+    """First 16 hex digits of SHA-256 over the feature names joined by newlines, in order."""
+    return hashlib.sha256("\n".join(features).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class MarketSpec:
+    """What a row of one market looks like.
+
+    Attributes:
+        name: the market; part of its topic's name.
+        features: ordered feature names; the state has one float32 for each.
+        action_kind: "discrete" (an int32 index) or "vector" (float32 of `action_size`).
+        action_size: number of actions, or the length of the action vector.
+        action_names: names of discrete actions, for rules and reports; may be empty.
+    """
+
+    name: str
+    features: tuple[str, ...]
+    action_kind: Literal["discrete", "vector"]
+    action_size: int
+    action_names: tuple[str, ...] = ()
+
+    @property
+    def state_size(self) -> int:
+        """Number of features d."""
+        return len(self.features)
+
+    @property
+    def feature_set_id(self) -> str:
+        """Hash of the ordered feature names, carried by every frame."""
+        return feature_set_id(self.features)
+
+
+@dataclass(frozen=True, slots=True)
+class Transitions:
+    """A batch of n transitions.
+
+    Attributes:
+        transition_id, instrument, agent_id, episode_id, domain: bytes [n], dtype S64.
+        timestamp: int64 [n], UTC nanoseconds (market time).
+        state, next_state: float32 [n, d].
+        action, next_action: int32 [n] (discrete) or float32 [n, m] (vector). A next action that is
+            not known is -1, or a row of NaN.
+        reward: float32 [n], the trading system's own currency unit.
+        done: uint8 [n], 1 where the episode ends with this row.
+    """
+
+    transition_id: NDArray[np.bytes_]
+    instrument: NDArray[np.bytes_]
+    agent_id: NDArray[np.bytes_]
+    episode_id: NDArray[np.bytes_]
+    domain: NDArray[np.bytes_]
+    timestamp: NDArray[np.int64]
+    state: NDArray[np.float32]
+    action: NDArray[np.int32] | NDArray[np.float32]
+    reward: NDArray[np.float32]
+    next_state: NDArray[np.float32]
+    next_action: NDArray[np.int32] | NDArray[np.float32]
+    done: NDArray[np.uint8]
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The column names, in their canonical order."""
+        return tuple(f.name for f in dataclasses.fields(cls))
+
+    @classmethod
+    def empty(cls, spec: MarketSpec, n: int = 0) -> Transitions:
+        """Zeroed rows shaped for a market."""
+        ids = {
+            name: np.zeros(n, f"S{ID_BYTES}")
+            for name in ("transition_id", "instrument", "agent_id", "episode_id", "domain")
+        }
+        discrete = spec.action_kind == "discrete"
+        action = np.zeros(n, np.int32) if discrete else np.zeros((n, spec.action_size), np.float32)
+        return cls(
+            **ids,
+            timestamp=np.zeros(n, np.int64),
+            state=np.zeros((n, spec.state_size), np.float32),
+            action=action,
+            reward=np.zeros(n, np.float32),
+            next_state=np.zeros((n, spec.state_size), np.float32),
+            next_action=np.full_like(action, UNKNOWN_ACTION if discrete else np.nan),
+            done=np.zeros(n, np.uint8),
+        )
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Transitions]) -> Transitions:
+        """All rows of `parts` (at least one), in the order given."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in cls.names()})
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[np.generic]], prefix: str = "") -> Transitions:
+        """The inverse of `arrays`."""
+        return cls(**{name: arrays[prefix + name] for name in cls.names()})  # type: ignore[arg-type]  # one mapping holds every dtype
+
+    def arrays(self, prefix: str = "") -> dict[str, NDArray[np.generic]]:
+        """The columns by name, each name led by `prefix`."""
+        return {prefix + name: getattr(self, name) for name in self.names()}
+
+    def __len__(self) -> int:
+        return len(self.timestamp)
+
+    def take(self, rows: NDArray[np.intp] | NDArray[np.bool_] | slice) -> Transitions:
+        """The rows selected by indices, a mask or a slice."""
+        return Transitions(**{name: getattr(self, name)[rows] for name in self.names()})
+
+    def order(self) -> NDArray[np.intp]:
+        """Indices that sort the rows into the total order (timestamp, transition_id)."""
+        return np.lexsort((self.transition_id, self.timestamp))
+
+    def sorted(self) -> Transitions:
+        """The rows in the total order."""
+        return self.take(self.order())
+
+    def canonical_bytes(self) -> bytes:
+        """Names, dtypes, shapes and little-endian values of all columns; equal rows give equal bytes."""
+        parts: list[bytes] = []
+        for name in self.names():
+            column = np.ascontiguousarray(getattr(self, name))
+            column = column.astype(column.dtype.newbyteorder("<"), copy=False)
+            parts += [f"{name}|{column.dtype.str}|{column.shape}|".encode(), column.tobytes()]
+        return b"".join(parts)
+
+
+def fill_next_actions(rows: Transitions) -> Transitions:
+    """Fill unknown next actions from the successor in the same episode (SPEC section 1).
+
+    The successor is the next row in total order of the same (instrument, agent_id, episode_id);
+    it counts only if its state equals this row's next state bit for bit, else a row is missing
+    between them and the next action stays unknown.
+
+    Args:
+        rows: transitions of one market in the total order.
+
+    Returns:
+        The same rows; only `next_action` differs.
+    """
+    n = len(rows)
+    if n < 2:
+        return rows
+    by_episode = np.lexsort((np.arange(n), rows.episode_id, rows.agent_id, rows.instrument))
+    here, there = by_episode[:-1], by_episode[1:]
+    same = (
+        (rows.instrument[here] == rows.instrument[there])
+        & (rows.agent_id[here] == rows.agent_id[there])
+        & (rows.episode_id[here] == rows.episode_id[there])
+        & (rows.done[here] == 0)
+        & (rows.next_state[here].view(np.uint32) == rows.state[there].view(np.uint32)).all(axis=1)
+    )
+    discrete = rows.action.ndim == 1
+    unknown = rows.next_action[here] < 0 if discrete else np.isnan(rows.next_action[here]).any(axis=1)
+    fill = same & unknown
+    next_action = rows.next_action.copy()
+    next_action[here[fill]] = rows.action[there[fill]]
+    return dataclasses.replace(rows, next_action=next_action)

@@ -1,0 +1,38 @@
+"""The names of the topics and the content types of the records on them."""
+
+from __future__ import annotations
+
+__all__ = [
+    "ANOMALIES",
+    "BARRIER_TYPE",
+    "CONTENT_TYPE",
+    "CUTS",
+    "DEAD_LETTERS",
+    "FRAME_TYPE",
+    "JSON_TYPE",
+    "MARKET_EVENTS",
+    "POLICY_UPDATES",
+    "RISK",
+    "SCHEMA_UPDATES",
+    "SLEEP_REPORTS",
+    "transitions",
+]
+
+MARKET_EVENTS = "janus.market-events"
+CUTS = "janus.cuts"
+DEAD_LETTERS = "janus.dead-letters"
+ANOMALIES = "janus.anomalies"
+RISK = "janus.risk"
+SCHEMA_UPDATES = "janus.schema-updates"
+POLICY_UPDATES = "janus.policy-updates"
+SLEEP_REPORTS = "janus.sleep-reports"
+
+CONTENT_TYPE = "content-type"
+FRAME_TYPE = "application/vnd.janus.frame+msgpack"
+JSON_TYPE = "application/json"
+BARRIER_TYPE = "application/vnd.janus.barrier+json"
+
+
+def transitions(market: str) -> str:
+    """The topic of one market's transitions."""
+    return f"janus.transitions.{market}"
