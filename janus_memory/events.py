@@ -121,7 +121,11 @@ SchemaEventKind = Literal["created", "updated", "merged", "archived", "revived",
 
 
 class SchemaUpdate(Event, frozen=True, kw_only=True):
-    """One schema changed in one sleep cycle. as_of is the schema's last_updated."""
+    """One schema changed in one sleep cycle. as_of is the close of the session.
+
+    `mean` and `covariance` are in standardised units: x = (state - feature_mean) / feature_deviation.
+    `profile` and `avg_reward` are in the user's own units and words.
+    """
 
     kind: SchemaEventKind
     cycle_id: str
@@ -135,6 +139,8 @@ class SchemaUpdate(Event, frozen=True, kw_only=True):
     profile: str
     mean: PackedArray
     covariance: PackedArray
+    feature_mean: PackedArray
+    feature_deviation: PackedArray
 
 
 class PolicyUpdate(Event, frozen=True, kw_only=True):
