@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from janus_memory.topics import POLICY_UPDATES, SCHEMA_UPDATES, SLEEP_REPORTS
+
 __all__ = [
     "ANOMALIES",
     "BARRIER_TYPE",
@@ -23,9 +25,6 @@ CUTS = "janus.cuts"
 DEAD_LETTERS = "janus.dead-letters"
 ANOMALIES = "janus.anomalies"
 RISK = "janus.risk"
-SCHEMA_UPDATES = "janus.schema-updates"
-POLICY_UPDATES = "janus.policy-updates"
-SLEEP_REPORTS = "janus.sleep-reports"
 
 CONTENT_TYPE = "content-type"
 FRAME_TYPE = "application/vnd.janus.frame+msgpack"

@@ -1,0 +1,1 @@
+"""The sleep cycle: five resumable phases over a frozen input (SPEC section 9)."""
