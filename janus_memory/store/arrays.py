@@ -58,7 +58,7 @@ def read_arrays(path: Path) -> tuple[Arrays, dict[str, Any]]:
         CheckpointError: the file is missing, cut short or not such a file.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays: Arrays = {name: file[name] for name in file.files}
         meta = msgspec.json.decode(arrays.pop("__meta__").tobytes())
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, msgspec.DecodeError) as error:
