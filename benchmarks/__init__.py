@@ -1,0 +1,1 @@
+"""Benchmarks: our code against a named peer, in one run."""
