@@ -1,0 +1,1 @@
+"""What the system runs on: broker, images and compose files; imported by tests and benchmarks only."""
