@@ -1,6 +1,6 @@
 """Settings: every default of the system, in one place, as typed records.
 
-How they are filled (flag, environment, TOML file, default) is `janus_memory.cli.settings`.
+How they are filled (flag, environment, TOML file, default) is `janus_memory.settings`.
 Defaults are SPEC's unless the field says otherwise. Times are seconds here, nanoseconds on the wire.
 """
 
@@ -28,6 +28,7 @@ __all__ = [
     "RuleSettings",
     "Settings",
     "SleepSettings",
+    "verdict_version",
 ]
 
 
@@ -228,6 +229,19 @@ class MarketSettings(_Record, frozen=True, kw_only=True):
         )
 
 
+def verdict_version(spec: MarketSpec, ingest: IngestSettings) -> str:
+    """Hash of what decides whether a record of this market is accepted; 16 hex digits."""
+    verdict = (
+        spec.features,
+        spec.action_kind,
+        spec.action_size,
+        ingest.dedupe_rows,
+        ingest.max_clock_skew_s,
+        ingest.max_record_bytes,
+    )
+    return hashlib.sha256(msgspec.json.encode(verdict)).hexdigest()[:16]
+
+
 class Settings(_Record, frozen=True, kw_only=True):
     """All settings of one installation."""
 
@@ -261,16 +275,7 @@ class Settings(_Record, frozen=True, kw_only=True):
 
     def verdict_version(self, market: str) -> str:
         """Hash of the settings that decide whether a record of this market is accepted, carried by its cuts."""
-        spec = self.market(market).spec(market)
-        verdict = (
-            spec.features,
-            spec.action_kind,
-            spec.action_size,
-            self.ingest.dedupe_rows,
-            self.ingest.max_clock_skew_s,
-            self.ingest.max_record_bytes,
-        )
-        return hashlib.sha256(msgspec.json.encode(verdict)).hexdigest()[:16]
+        return verdict_version(self.market(market).spec(market), self.ingest)
 
     def memory_version(self, market: str) -> str:
         """Hash of the settings that decide what a night computes, carried by its checkpoints."""

@@ -228,7 +228,7 @@ def decode(kind: type[E_], data: bytes) -> E_:
     """
     try:
         event = msgspec.json.decode(data, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise WireError(f"not a {kind.__name__}: {error}; the record was left as it is") from error
     if event.version != VERSION:
         raise WireError(
