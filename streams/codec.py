@@ -7,15 +7,17 @@ market, feature set, the length of every column); the values of rows are judged 
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 import numpy as np
 
 from janus_memory.errors import WireError
-from janus_memory.transition import ID_BYTES, UNKNOWN_ACTION, MarketSpec, Transitions
+from janus_memory.transition import ID_BYTES, UNKNOWN_ACTION, MarketSpec, Transitions, feature_set_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +28,7 @@ __all__ = [
     "ID_COLUMNS",
     "WIRE_VERSION",
     "Frame",
+    "Ids",
     "decode_frame",
     "decode_json",
     "encode_frame",
@@ -36,13 +39,15 @@ __all__ = [
 WIRE_VERSION = 1
 ID_COLUMNS = ("transition_id", "instrument", "agent_id", "episode_id", "domain")
 
+_ID = np.dtype(f"S{ID_BYTES}")
+_INT64, _INT32, _FLOAT32, _UINT8 = np.dtype("<i8"), np.dtype("<i4"), np.dtype("<f4"), np.dtype("|u1")
 _INT64_MAX = 2**63 - 1
 _INT32_MAX = 2**31 - 1
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError)
 
 
-class _Ids(msgspec.Struct, frozen=True):
-    """A column of ids: `b` holds rows of `w` bytes, or one row that stands for all."""
+class Ids(msgspec.Struct, frozen=True):
+    """A column of ids: `b` holds rows of `w` bytes, padded with NUL, or one row that stands for all."""
 
     w: int
     b: bytes
@@ -55,11 +60,11 @@ class _FrameMap(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     market: str
     feature_set_id: str
     n: int
-    transition_id: _Ids
-    instrument: _Ids
-    agent_id: _Ids
-    episode_id: _Ids
-    domain: _Ids | None = None
+    transition_id: Ids
+    instrument: Ids
+    agent_id: Ids
+    episode_id: Ids
+    domain: Ids | None = None
     timestamp: bytes
     state: bytes
     action: bytes
@@ -95,6 +100,7 @@ class _Head(msgspec.Struct, frozen=True):
     v: int
 
 
+_feature_set_id = lru_cache(maxsize=64)(feature_set_id)
 _frame_encoder = msgspec.msgpack.Encoder()
 _frame_decoder = msgspec.msgpack.Decoder(_FrameMap)
 _single_decoder = msgspec.json.Decoder(_Single)
@@ -106,33 +112,34 @@ class Frame:
 
     Attributes:
         n: number of rows, at least 1.
-        ids: name -> bytes [n] or [1] (one value for all rows), dtype S<width>, any width.
-        timestamp, state, action, reward, next_state, next_action, done: as in `Transitions`.
+        ids: name -> column of n rows or of one; ids may be of any width.
+        timestamp, state, action, reward, next_state, done: as in `Transitions`.
+        next_action: as in `Transitions`, or None where the record carries none.
     """
 
     n: int
-    ids: Mapping[str, NDArray[np.bytes_]]
+    ids: Mapping[str, Ids]
     timestamp: NDArray[np.int64]
     state: NDArray[np.float32]
     action: NDArray[Any]
     reward: NDArray[np.float32]
     next_state: NDArray[np.float32]
-    next_action: NDArray[Any]
+    next_action: NDArray[Any] | None
     done: NDArray[np.uint8]
 
     def rows(self) -> Transitions:
         """The rows as they are; ids longer than 64 bytes are cut, so judge them first."""
-        ids = {
-            name: np.broadcast_to(column.astype(f"S{ID_BYTES}"), self.n) for name, column in self.ids.items()
-        }
+        next_action = self.next_action
+        if next_action is None:
+            next_action = np.full_like(self.action, UNKNOWN_ACTION if self.action.ndim == 1 else np.nan)
         return Transitions(
-            **ids,
+            **{name: _id_column(column, self.n) for name, column in self.ids.items()},
             timestamp=self.timestamp,
             state=self.state,
             action=self.action,
             reward=self.reward,
             next_state=self.next_state,
-            next_action=self.next_action,
+            next_action=next_action,
             done=self.done,
         )
 
@@ -187,31 +194,23 @@ def read_frame(value: bytes, spec: MarketSpec) -> Frame:
     _check_head(frame, spec)
     if not 1 <= frame.n <= len(value):
         raise WireError(f"a frame of {frame.n} rows in {len(value)} bytes")
-    n, d = frame.n, spec.state_size
-    width = () if spec.action_kind == "discrete" else (spec.action_size,)
-    action_type = "<i4" if spec.action_kind == "discrete" else "<f4"
-    ids = {
-        name: _unpack_ids(name, column, n)
-        for name in ID_COLUMNS
-        if (column := getattr(frame, name)) is not None
-    }
-    ids.setdefault("domain", ids["instrument"])
-    action = _unpack("action", frame.action, action_type, (n, *width))
-    next_action = (
-        _unpack("next_action", frame.next_action, action_type, (n, *width))
-        if frame.next_action is not None
-        else _unknown_like(action)
-    )
+    n = frame.n
+    states = (n, spec.state_size)
+    actions = (n,) if spec.action_kind == "discrete" else (n, spec.action_size)
+    action_type = _INT32 if spec.action_kind == "discrete" else _FLOAT32
+    next_action = frame.next_action
     return Frame(
         n=n,
-        ids=ids,
-        timestamp=_unpack("timestamp", frame.timestamp, "<i8", (n,)),
-        state=_unpack("state", frame.state, "<f4", (n, d)),
-        action=action,
-        reward=_unpack("reward", frame.reward, "<f4", (n,)),
-        next_state=_unpack("next_state", frame.next_state, "<f4", (n, d)),
-        next_action=next_action,
-        done=_unpack("done", frame.done, "|u1", (n,)),
+        ids=_checked_ids(frame),
+        timestamp=_unpack("timestamp", frame.timestamp, _INT64, (n,)),
+        state=_unpack("state", frame.state, _FLOAT32, states),
+        action=_unpack("action", frame.action, action_type, actions),
+        reward=_unpack("reward", frame.reward, _FLOAT32, (n,)),
+        next_state=_unpack("next_state", frame.next_state, _FLOAT32, states),
+        next_action=None
+        if next_action is None
+        else _unpack("next_action", next_action, action_type, actions),
+        done=_unpack("done", frame.done, _UINT8, (n,)),
     )
 
 
@@ -230,12 +229,7 @@ def read_json(value: bytes, spec: MarketSpec) -> Frame:
     if abs(single.timestamp) > _INT64_MAX:
         raise WireError("timestamp does not fit into 64 bits")
     d = spec.state_size
-    action = _json_action("action", single.action, spec)
-    next_action = (
-        _unknown_like(action)
-        if single.next_action is None
-        else _json_action("next_action", single.next_action, spec)
-    )
+    next_action = single.next_action
     texts = {name: getattr(single, name) for name in ID_COLUMNS}
     texts["domain"] = single.instrument if single.domain is None else single.domain
     return Frame(
@@ -243,10 +237,10 @@ def read_json(value: bytes, spec: MarketSpec) -> Frame:
         ids={name: _json_id(name, text) for name, text in texts.items()},
         timestamp=np.array([single.timestamp], np.int64),
         state=_json_floats("state", single.state, d),
-        action=action,
+        action=_json_action("action", single.action, spec),
         reward=_json_floats("reward", [single.reward], 1)[0],
         next_state=_json_floats("next_state", single.next_state, d),
-        next_action=next_action,
+        next_action=None if next_action is None else _json_action("next_action", next_action, spec),
         done=np.array([single.done], np.uint8),
     )
 
@@ -274,9 +268,10 @@ def _check_head(head: _FrameMap | _Single, spec: MarketSpec) -> None:
         raise WireError(f"unknown schema version {head.v}, this program reads {WIRE_VERSION}")
     if head.market != spec.name:
         raise WireError(f"market {head.market[:ID_BYTES]!r} on the topic of market {spec.name!r}")
-    if head.feature_set_id != spec.feature_set_id:
+    expected = _feature_set_id(spec.features)
+    if head.feature_set_id != expected:
         raise WireError(
-            f"feature set {head.feature_set_id[:ID_BYTES]!r} is not the market's {spec.feature_set_id!r}; "
+            f"feature set {head.feature_set_id[:ID_BYTES]!r} is not the market's {expected!r}; "
             "names or their order differ"
         )
 
@@ -306,47 +301,53 @@ def _pack(column: NDArray[Any]) -> bytes:
     return column.astype(wire_type, order="C", copy=False).tobytes()
 
 
-def _pack_ids(column: NDArray[np.bytes_], *, once: bool = True) -> _Ids:
+def _pack_ids(column: NDArray[np.bytes_], *, once: bool = True) -> Ids:
     if once and (column == column[0]).all():
         column = column[:1]
     width = max(1, int(np.strings.str_len(column).max()))
-    return _Ids(w=width, b=column.astype(f"S{width}").tobytes())
+    return Ids(w=width, b=column.astype(f"S{width}").tobytes())
 
 
-def _unpack(name: str, data: bytes, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
-    column_type = np.dtype(dtype)
-    n_values = 1
-    for length in shape:
-        n_values *= length
-    if len(data) != n_values * column_type.itemsize:
+def _unpack(name: str, data: bytes, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    expected = math.prod(shape) * dtype.itemsize
+    if len(data) != expected:
         raise WireError(
-            f"wrong dimension: {name} has {len(data)} bytes, {n_values * column_type.itemsize} expected "
-            f"for shape {shape} of {dtype}"
+            f"wrong dimension: {name} has {len(data)} bytes, {expected} expected for shape {shape} of {dtype.str}"
         )
-    column = np.frombuffer(data, column_type).reshape(shape)
-    return column if sys.byteorder == "little" else column.astype(column_type.newbyteorder("="))
+    column = np.frombuffer(data, dtype).reshape(shape)
+    return column if sys.byteorder == "little" else column.astype(dtype.newbyteorder("="))
 
 
-def _unpack_ids(name: str, column: _Ids, n: int) -> NDArray[np.bytes_]:
-    if column.w < 1 or len(column.b) not in {n * column.w, column.w}:
-        raise WireError(f"{name} has {len(column.b)} bytes for {n} rows of width {column.w}")
-    if name == "transition_id" and len(column.b) != n * column.w:
-        raise WireError(f"transition_id has one value for {n} rows; each row needs its own")
-    return np.frombuffer(column.b, f"S{column.w}")
+def _checked_ids(frame: _FrameMap) -> dict[str, Ids]:
+    ids = {
+        "transition_id": frame.transition_id,
+        "instrument": frame.instrument,
+        "agent_id": frame.agent_id,
+        "episode_id": frame.episode_id,
+        "domain": frame.instrument if frame.domain is None else frame.domain,
+    }
+    for name, column in ids.items():
+        size, every_row = len(column.b), frame.n * column.w
+        if column.w < 1 or (size != every_row and (size != column.w or name == "transition_id")):
+            raise WireError(f"{name} has {size} bytes for {frame.n} rows of width {column.w}")
+    return ids
 
 
-def _unknown_like(action: NDArray[Any]) -> NDArray[Any]:
-    return np.full_like(action, UNKNOWN_ACTION if action.ndim == 1 else np.nan)
+def _id_column(column: Ids, n: int) -> NDArray[np.bytes_]:
+    """Bytes S64 [n]; one value for all rows takes the room of one."""
+    if len(column.b) == column.w:
+        return np.ndarray((n,), _ID, column.b[:ID_BYTES].ljust(ID_BYTES, b"\0"), strides=(0,))
+    return np.frombuffer(column.b, f"S{column.w}").astype(_ID)
 
 
-def _json_id(name: str, text: str) -> NDArray[np.bytes_]:
+def _json_id(name: str, text: str) -> Ids:
     try:
         data = text.encode()
     except UnicodeEncodeError as error:
         raise WireError(f"{name} is not UTF-8: {error}") from error
     if data.endswith(b"\0"):
         raise WireError(f"{name} contains NUL")
-    return np.frombuffer(data or b"\0", f"S{max(1, len(data))}")
+    return Ids(w=max(1, len(data)), b=data or b"\0")
 
 
 def _json_floats(name: str, values: list[float], size: int) -> NDArray[np.float32]:

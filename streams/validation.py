@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from janus_memory.transition import MarketSpec, Transitions
-    from streams.codec import Frame
+    from streams.codec import Frame, Ids
 
 __all__ = ["NS_PER_MS", "Verdict", "judge"]
 
@@ -72,41 +72,46 @@ def _failures(frame: Frame, spec: MarketSpec, latest: int) -> Iterator[tuple[NDA
         yield from _not_finite(name, getattr(frame, name))
     if spec.action_kind == "discrete":
         yield from _out_of_range("action", frame.action, 0, spec.action_size)
-        yield from _out_of_range("next_action", frame.next_action, UNKNOWN_ACTION, spec.action_size)
+        if frame.next_action is not None:
+            yield from _out_of_range("next_action", frame.next_action, UNKNOWN_ACTION, spec.action_size)
     else:
         yield from _not_finite("action", frame.action)
-        unknown = np.isnan(frame.next_action).all(axis=1, keepdims=True)
-        yield from _not_finite("next_action", np.where(unknown, np.float32(0), frame.next_action))
-    if frame.timestamp.min() < 0:
+        if frame.next_action is not None:
+            unknown = np.isnan(frame.next_action).all(axis=1, keepdims=True)
+            yield from _not_finite("next_action", np.where(unknown, np.float32(0), frame.next_action))
+    if np.minimum.reduce(frame.timestamp) < 0:
         yield frame.timestamp < 0, "timestamp is negative"
-    if frame.timestamp.max() > latest:
+    if np.maximum.reduce(frame.timestamp) > latest:
         yield frame.timestamp > latest, "timestamp is ahead of the record's Kafka timestamp"
-    if frame.done.max() > 1:
+    if np.maximum.reduce(frame.done) > 1:
         yield frame.done > 1, "done is neither 0 nor 1"
 
 
-def _bad_ids(name: str, column: NDArray[np.bytes_]) -> Iterator[tuple[NDArray[np.bool_], str]]:
-    data, width = column.tobytes(), column.dtype.itemsize
+def _bad_ids(name: str, column: Ids) -> Iterator[tuple[NDArray[np.bool_], str]]:
+    data, width = column.b, column.w
     if width <= ID_BYTES and 0 not in data and data.isascii():
         return
-    length = np.strings.str_len(column)
+    values = np.frombuffer(data, f"S{width}")
     octets = np.frombuffer(data, np.uint8).reshape(-1, width)
+    length = np.strings.str_len(values)
     for bad, what in (
         (length == 0, "is empty"),
         (length > ID_BYTES, f"is longer than {ID_BYTES} bytes"),
         (np.count_nonzero(octets, axis=1) != length, "contains NUL"),
-        (_not_utf8(column, octets, data), "is not UTF-8"),
+        (_not_utf8(values, octets, data), "is not UTF-8"),
     ):
         if bad.any():
             yield bad, f"{name} {what}"
 
 
-def _not_utf8(column: NDArray[np.bytes_], octets: NDArray[np.uint8], data: bytes) -> NDArray[np.bool_]:
+def _not_utf8(values: NDArray[np.bytes_], octets: NDArray[np.uint8], data: bytes) -> NDArray[np.bool_]:
+    if data.isascii():
+        return np.zeros(len(values), bool)
     # A sequence that runs from one row into the next would make two bad rows one good text.
     starts_inside = (octets[:, 0] & 0xC0) == 0x80
-    if data.isascii() or (_is_utf8(data) and not starts_inside.any()):
-        return np.zeros(len(column), bool)
-    return np.array([not _is_utf8(value) for value in column.tolist()], bool)
+    if _is_utf8(data) and not starts_inside.any():
+        return np.zeros(len(values), bool)
+    return np.array([not _is_utf8(value) for value in values.tolist()], bool)
 
 
 def _is_utf8(data: bytes) -> bool:
@@ -119,12 +124,12 @@ def _is_utf8(data: bytes) -> bool:
 
 def _not_finite(name: str, column: NDArray[Any]) -> Iterator[tuple[NDArray[np.bool_], str]]:
     finite = np.isfinite(column)
-    if not finite.all():
+    if np.count_nonzero(finite) != finite.size:
         yield ~finite.reshape(len(column), -1).all(axis=1), f"{name} is NaN or infinite"
 
 
 def _out_of_range(
     name: str, column: NDArray[Any], low: int, stop: int
 ) -> Iterator[tuple[NDArray[np.bool_], str]]:
-    if column.min() < low or column.max() >= stop:
+    if np.minimum.reduce(column) < low or np.maximum.reduce(column) >= stop:
         yield (column < low) | (column >= stop), f"{name} is out of range 0..{stop - 1}"
