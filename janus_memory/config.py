@@ -83,6 +83,8 @@ class HippocampusSettings(_Record, frozen=True, kw_only=True):
     lambda_ortho: float = 1e-3
     separation_weight: float = 0.1
     separation_steps: int = 200
+    separation_batch: int = 256
+    separation_rate: float = 1e-3
 
 
 class ReplaySettings(_Record, frozen=True, kw_only=True):
