@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from janus_memory.config import KafkaSettings, MarketSettings, RuleSettings, Settings
@@ -131,6 +131,7 @@ def test_a_market_that_cannot_work_is_refused(tmp_path: Path, text: str, said: s
         settings_from(tmp_path / "m.toml", {}, [])
 
 
+@example(text='\x7f\\\n"é\u2028', number=float("inf"))
 @given(text=st.text(st.characters(exclude_categories=["Cs"])), number=st.floats(allow_nan=False))
 def test_dumped_settings_read_back_equal(
     tmp_path_factory: pytest.TempPathFactory, text: str, number: float
