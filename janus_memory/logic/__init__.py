@@ -1,0 +1,5 @@
+"""Rules of a risk desk as fuzzy logic over transitions (SPEC section 4)."""
+
+from janus_memory.logic.knowledge import KnowledgeBase, rule_truths, satisfaction, violations
+
+__all__ = ["KnowledgeBase", "rule_truths", "satisfaction", "violations"]

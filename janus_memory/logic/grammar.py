@@ -1,0 +1,294 @@
+"""The rule language: text to formula (LALR by lark; described for risk desks in docs/rules.md).
+
+Names are resolved here, so that an error can point at the column. Rules are data: nothing in them is executed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Literal, NoReturn, cast
+
+from lark import Lark, Token, Tree, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+
+from janus_memory.errors import RuleError
+from janus_memory.logic import formulas as f
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["MAX_CHARACTERS", "MAX_DEPTH", "ParsedRule", "Vocabulary", "parse_rule"]
+
+MAX_CHARACTERS = 2000
+MAX_DEPTH = 32
+
+_GRAMMAR = r"""
+start: [quantifier ":"] _formula
+!quantifier: "forall" | "exists"
+
+_formula: implies | _alternative
+implies: _alternative "implies" _formula
+_alternative: or | _both
+or: _both ("or" _both)+
+_both: and | _single
+and: _single ("and" _single)+
+_single: not | _atom
+not: "not" _single
+_atom: compare | action_is | "(" _formula ")"
+
+compare: _sum COMPARISON _sum ["~" NUMBER]
+action_is: "action" COMPARISON (NAME | QUOTED | NUMBER)
+
+_sum: sum | _product
+sum: _product (SIGN _product)+
+_product: product | _factor
+product: _factor ("*" _factor)+
+_factor: negative | number | feature | next_feature | reward | component | absolute | "(" _sum ")"
+negative: SIGN _factor
+number: NUMBER
+feature: NAME | QUOTED
+next_feature: "next" "." (NAME | QUOTED)
+reward: "reward"
+component: "action" "[" NUMBER "]"
+absolute: "abs" "(" _sum ")"
+
+COMPARISON: "<=" | ">=" | "==" | "!=" | "<" | ">"
+SIGN: "+" | "-"
+NUMBER: /(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?/
+NAME: /[A-Za-z_][A-Za-z0-9_]*/
+QUOTED: /"[^"]+"/
+%ignore /\s+/
+"""
+
+_WORDS = ("forall", "exists", "and", "or", "not", "implies", "action", "next", "reward", "abs")
+
+_EXPECTED = {
+    "COMPARISON": "a comparison (<, <=, >, >=, ==, !=)",
+    "SIGN": "+ or -",
+    "NUMBER": "a number",
+    "NAME": "a name",
+    "QUOTED": 'a name in "..."',
+    "LPAR": "(",
+    "RPAR": ")",
+    "LSQB": "[",
+    "RSQB": "]",
+    "DOT": ".",
+    "STAR": "*",
+    "COLON": ":",
+    "TILDE": "~",
+    "$END": "the end of the rule",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The words a market's rules may use.
+
+    Attributes:
+        features: feature names in the order of the state.
+        actions: names of discrete actions; may be empty.
+        n_actions: number of discrete actions; 0 means vector actions.
+    """
+
+    features: tuple[str, ...]
+    actions: tuple[str, ...]
+    n_actions: int
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedRule:
+    """A rule as read: how its rows are joined, and what is to hold on one row."""
+
+    quantifier: Literal["forall", "exists"]
+    formula: f.Formula
+
+
+def parse_rule(name: str, text: str, vocabulary: Vocabulary) -> ParsedRule:
+    """Read one rule.
+
+    Args:
+        name: the rule's name, for messages.
+        text: the rule, at most `MAX_CHARACTERS` long and nested at most `MAX_DEPTH` deep.
+        vocabulary: the market's words.
+
+    Raises:
+        RuleError: names the rule, the column (from 1) and the unknown word with the nearest known one.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise RuleError(
+            f"rule {name!r}: {len(text)} characters, more than {MAX_CHARACTERS}; nothing was loaded; "
+            "split it into several rules"
+        )
+    try:
+        tree = _parser().parse(text)
+    except UnexpectedInput as error:
+        raise RuleError(_syntax_message(name, text, error)) from None
+    _refuse_depth(name, tree)
+    return _Reader(name, vocabulary).rule(tree)
+
+
+@cache
+def _parser() -> Lark:
+    return Lark(_GRAMMAR, parser="lalr", maybe_placeholders=True)
+
+
+def _refuse_depth(name: str, tree: Tree[Token]) -> None:
+    # A stack of its own: Python's would overflow on exactly what is to be refused.
+    waiting: list[tuple[Tree[Token], int]] = [(tree, 0)]
+    while waiting:
+        node, depth = waiting.pop()
+        if depth > MAX_DEPTH:
+            raise RuleError(
+                f"rule {name!r}: nested more than {MAX_DEPTH} deep; nothing was loaded; "
+                "split it into several rules"
+            )
+        waiting += [(child, depth + 1) for child in node.children if isinstance(child, Tree)]
+
+
+def _syntax_message(name: str, text: str, error: UnexpectedInput) -> str:
+    column = len(text) + 1
+    found = "the end of the rule"
+    if isinstance(error, UnexpectedCharacters):
+        column, found = error.pos_in_stream + 1, repr(text[error.pos_in_stream])
+        names: Iterable[str] = error.allowed or ()
+    else:
+        names = error.expected if isinstance(error, UnexpectedToken) else ()
+        token = error.token if isinstance(error, UnexpectedToken) else None
+        if token is not None and token.type != "$END":
+            column, found = (token.start_pos or 0) + 1, repr(str(token))
+            found += _did_you_mean(str(token), _WORDS)
+    expected = ", ".join(sorted({_EXPECTED.get(word, word.lower()) for word in names}))
+    return (
+        f"rule {name!r}, column {column}: did not expect {found}; expected {expected}; "
+        "nothing was loaded; docs/rules.md describes the language"
+    )
+
+
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {near[0]!r}?)" if near and near[0] != word else ""
+
+
+class _Reader:
+    """Turns lark's tree into formulas, resolving names."""
+
+    def __init__(self, name: str, vocabulary: Vocabulary) -> None:
+        self._name = name
+        self._known = vocabulary
+
+    def rule(self, tree: Tree[Token]) -> ParsedRule:
+        quantifier, formula = tree.children
+        word = "forall" if quantifier is None else str(cast("Tree[Token]", quantifier).children[0])
+        return ParsedRule(
+            "exists" if word == "exists" else "forall",
+            self._formula(cast("Tree[Token]", formula)),
+        )
+
+    def _formula(self, tree: Tree[Token]) -> f.Formula:
+        match str(tree.data):
+            case "implies":
+                return f.Implies(*self._formulas(tree))
+            case "or":
+                return f.Or(self._formulas(tree))
+            case "and":
+                return f.And(self._formulas(tree))
+            case "not":
+                return f.Not(*self._formulas(tree))
+            case "action_is":
+                return self._action_is(tree)
+            case _:
+                return self._compare(tree)
+
+    def _formulas(self, tree: Tree[Token]) -> tuple[f.Formula, ...]:
+        return tuple(self._formula(child) for child in _trees(tree))
+
+    def _compare(self, tree: Tree[Token]) -> f.Compare:
+        left, operator, right, softness = tree.children
+        soft = None if softness is None else self._number(cast("Token", softness))
+        if soft == 0:
+            self._fail(cast("Token", softness), "a softness of 0; leave ~ out for a crisp comparison")
+        return f.Compare(
+            cast("f.Operator", str(operator)),
+            self._term(cast("Tree[Token]", left)),
+            self._term(cast("Tree[Token]", right)),
+            soft,
+        )
+
+    def _action_is(self, tree: Tree[Token]) -> f.ActionIs:
+        operator, which = _tokens(tree)
+        if operator not in {"==", "!="}:
+            self._fail(operator, f"actions are only compared by == and !=, not by {str(operator)!r}")
+        if not self._known.n_actions:
+            self._fail(which, "this market's actions are vectors; compare a component, as in action[0] > 0")
+        if which.type == "NUMBER":
+            index = self._index(which)
+            if index >= self._known.n_actions:
+                self._fail(which, f"action {index} does not exist; there are {self._known.n_actions}, from 0")
+        else:
+            index = self._lookup(which, self._known.actions, "action")
+        return f.ActionIs(index, same=operator == "==")
+
+    def _term(self, tree: Tree[Token]) -> f.Term:
+        match str(tree.data):
+            case "sum":
+                signs = (1, *(_sign(token) for token in _tokens(tree)))
+                return f.Sum(signs, self._terms(tree))
+            case "product":
+                return f.Product(self._terms(tree))
+            case "negative":
+                return f.Sum((_sign(_tokens(tree)[0]),), self._terms(tree))
+            case "absolute":
+                return f.Absolute(*self._terms(tree))
+            case "number":
+                return f.Number(self._number(_tokens(tree)[0]))
+            case "reward":
+                return f.Reward()
+            case "component":
+                return self._component(_tokens(tree)[0])
+            case kind:
+                index = self._lookup(_tokens(tree)[0], self._known.features, "feature")
+                return f.Feature(index, of_next=kind == "next_feature")
+
+    def _terms(self, tree: Tree[Token]) -> tuple[f.Term, ...]:
+        return tuple(self._term(child) for child in _trees(tree))
+
+    def _component(self, token: Token) -> f.ActionComponent:
+        if self._known.n_actions:
+            self._fail(token, "this market's actions are discrete; write action == NAME")
+        return f.ActionComponent(self._index(token))
+
+    def _number(self, token: Token) -> float:
+        number = float(token)
+        if not math.isfinite(number):
+            self._fail(token, f"the number {token[:20]} is too large")
+        return number
+
+    def _index(self, token: Token) -> int:
+        # Length first: Python refuses to convert thousands of digits, by another error.
+        if not token.isdecimal() or len(token) > 9:
+            self._fail(token, f"an action's index is a whole number, not {token[:20]}")
+        return int(token)
+
+    def _lookup(self, token: Token, known: tuple[str, ...], kind: str) -> int:
+        word = str(token).strip('"') if token.type == "QUOTED" else str(token)
+        if word not in known:
+            hint = _did_you_mean(word, known) or f"; known: {', '.join(known) or 'none'}"
+            self._fail(token, f"unknown {kind} {word!r}{hint}")
+        return known.index(word)
+
+    def _fail(self, token: Token, what: str) -> NoReturn:
+        raise RuleError(f"rule {self._name!r}, column {(token.start_pos or 0) + 1}: {what}; nothing was loaded")
+
+
+def _sign(token: Token) -> int:
+    return -1 if token == "-" else 1
+
+
+def _trees(tree: Tree[Token]) -> list[Tree[Token]]:
+    return [child for child in tree.children if isinstance(child, Tree)]
+
+
+def _tokens(tree: Tree[Token]) -> list[Token]:
+    return [child for child in tree.children if isinstance(child, Token)]

@@ -1,0 +1,186 @@
+"""The knowledge base: a market's rules, grounded on transitions and on a policy's choices (SPEC section 4)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from janus_memory.errors import RuleError
+from janus_memory.logic import connectives
+from janus_memory.logic.formulas import Ground, needs_outcome
+from janus_memory.logic.grammar import Vocabulary, parse_rule
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from janus_memory.config import RuleSettings
+    from janus_memory.logic.grammar import ParsedRule
+    from janus_memory.transition import Transitions
+    from numpy.typing import NDArray
+
+__all__ = ["KnowledgeBase", "rule_truths", "satisfaction", "violations"]
+
+
+@dataclass(frozen=True, slots=True)
+class KnowledgeBase:
+    """Parsed rules with their weights.
+
+    Attributes:
+        names: the rules' names, each once.
+        weights: float64 [R], not negative.
+        exists: bool [R], True where the rule's quantifier is `exists`.
+    """
+
+    names: tuple[str, ...]
+    weights: NDArray[np.float64]
+    exists: NDArray[np.bool_]
+    _rules: tuple[ParsedRule, ...] = field(repr=False)
+    _n_actions: int
+    _eps: float
+
+    @classmethod
+    def parse(
+        cls,
+        rules: Sequence[RuleSettings],
+        features: Sequence[str],
+        action_names: Sequence[str] = (),
+        *,
+        n_actions: int = 0,
+        eps: float = 0.0,
+    ) -> KnowledgeBase:
+        """Read a market's rules.
+
+        Args:
+            rules: name, text and weight of each.
+            features: feature names in the order of the state.
+            action_names: names of discrete actions, in the order of their indices; may be empty.
+            n_actions: number of discrete actions where they have no names; without both, actions are vectors.
+            eps: stable variant of the connectives (`connectives.STABLE`); 0 is the plain one.
+
+        Raises:
+            RuleError: a rule cannot be read, its weight is not a finite number >= 0, or a name occurs twice.
+        """
+        known = Vocabulary(tuple(features), tuple(action_names), n_actions or len(action_names))
+        seen: set[str] = set()
+        for rule in rules:
+            if rule.name in seen:
+                raise RuleError(f"rule {rule.name!r} occurs twice; nothing was loaded; rename one of them")
+            if not (math.isfinite(rule.weight) and rule.weight >= 0):
+                raise RuleError(
+                    f"rule {rule.name!r}: weight {rule.weight}; nothing was loaded; use a number >= 0"
+                )
+            seen.add(rule.name)
+        parsed = tuple(parse_rule(rule.name, rule.text, known) for rule in rules)
+        return cls(
+            names=tuple(rule.name for rule in rules),
+            weights=np.array([rule.weight for rule in rules], np.float64),
+            exists=np.array([rule.quantifier == "exists" for rule in parsed], bool),
+            _rules=parsed,
+            _n_actions=known.n_actions,
+            _eps=eps,
+        )
+
+    def truths(self, rows: Transitions) -> NDArray[np.float64]:
+        """Truth of each rule on each transition, its outer quantifier dropped; float64 [n, R].
+
+        Raises:
+            RuleError: a rule meets NaN or infinity, or an action component that does not exist.
+        """
+        ground = Ground(
+            state=rows.state.astype(np.float64),
+            action=rows.action,
+            next_state=rows.next_state.astype(np.float64),
+            reward=rows.reward.astype(np.float64),
+            eps=self._eps,
+        )
+        return self._columns(range(len(self.names)), ground)
+
+    def policy_truths(
+        self, state: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], tuple[str, ...], tuple[str, ...]]:
+        """Truth of each rule at each state for each discrete action: truth(s, a) of L_logic.
+
+        Args:
+            state: float32 [n, d], the user's own units.
+
+        Returns:
+            float32 [n, Rp, A], the Rp rules used, and the rules left out because they mention the reward or
+            the next state.
+
+        Raises:
+            RuleError: the market's actions are vectors, or a rule meets NaN.
+        """
+        if not self._n_actions:
+            raise RuleError(
+                "policy truths are tabulated for discrete actions and this market's are vectors; "
+                "nothing was evaluated"
+            )
+        out = [needs_outcome(rule.formula) for rule in self._rules]
+        used = [number for number, left in enumerate(out) if not left]
+        values = state.astype(np.float64)
+        table = np.zeros((len(state), len(used), self._n_actions), np.float32)
+        for action in range(self._n_actions):
+            chosen = np.full(len(state), action, np.int32)
+            table[:, :, action] = self._columns(used, Ground(values, chosen, eps=self._eps))
+        names = self.names
+        return (
+            table,
+            tuple(names[number] for number in used),
+            tuple(name for name, left in zip(names, out, strict=True) if left),
+        )
+
+    def _columns(self, numbers: Sequence[int], ground: Ground) -> NDArray[np.float64]:
+        table = np.zeros((len(ground.state), len(numbers)))
+        for column, number in enumerate(numbers):
+            try:
+                # Overflow is a verdict, not an accident: a soft comparison saturates, a crisp one refuses.
+                with np.errstate(over="ignore", invalid="ignore"):
+                    table[:, column] = self._rules[number].formula.truth(ground)
+            except RuleError as error:
+                raise RuleError(f"rule {self.names[number]!r}: {error}") from None
+        return table
+
+
+def violations(truths: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """v_i: weighted mean of 1 - truth over the rules; 0 none violated, 1 all; 0 without rules. float64 [n]."""
+    total = np.zeros(len(truths))
+    # Rule by rule and not a matrix product: a row's bits do not depend on the batch.
+    for column, weight in enumerate(_shares(weights)):
+        total += weight * connectives.negation(truths[:, column])
+    return np.clip(total, 0.0, 1.0)
+
+
+def rule_truths(
+    truths: NDArray[np.float64], exists: NDArray[np.bool_] | None = None, p: float = 2.0
+) -> NDArray[np.float64]:
+    """Each rule's truth on a domain of rows by its own quantifier (all `forall` where none is given); [R]."""
+    every = connectives.forall(truths, p)
+    return every if exists is None else np.where(exists, connectives.exists(truths, p), every)
+
+
+def satisfaction(
+    truths: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    p: float = 2.0,
+    exists: NDArray[np.bool_] | None = None,
+) -> float:
+    """SatAgg: the weighted p-mean-error over the rules' truths on a domain of rows; 1 without rules.
+
+    Args:
+        truths: float64 [n, R], a row's truth of each rule.
+        weights: float64 [R].
+        p: of both aggregators.
+        exists: bool [R], which rules are existential; None where all are universal.
+    """
+    error = 0.0
+    for share, truth in zip(_shares(weights), rule_truths(truths, exists, p), strict=True):
+        error += float(share) * (1.0 - float(truth)) ** p
+    return 1.0 - min(error, 1.0) ** (1.0 / p)
+
+
+def _shares(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    total = weights.sum()
+    return weights / total if total > 0 else np.zeros_like(weights)
