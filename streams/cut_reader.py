@@ -20,7 +20,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from janus_memory.errors import BrokerError, CutMismatchError, LogTruncatedError
-from janus_memory.sleep.cycle import NightInput
+from janus_memory.sleep.night import NightInput
 from janus_memory.transition import Transitions
 from streams import topics
 from streams.connection import client_options

@@ -1,0 +1,80 @@
+"""Phase 5: what the market knows now, and the report on how it came to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from janus_memory.sleep.memory import Knowledge, Memory
+from janus_memory.sleep.phases.freeze import id_digests
+
+if TYPE_CHECKING:
+    from janus_memory.neocortex.background import Background
+    from janus_memory.scale import Scale
+    from janus_memory.sleep.memory import MapDrawing
+    from janus_memory.sleep.phases.consolidate import Consolidated
+    from janus_memory.sleep.phases.freeze import Frozen, Pool
+    from janus_memory.sleep.phases.publish import Published
+    from janus_memory.sleep.phases.replay import Replayed
+
+__all__ = ["committed_memory", "skipped_memory"]
+
+
+def skipped_memory(before: Memory, frozen: Frozen) -> Memory:
+    """The memory as it was, with all new rows waiting."""
+    return Memory(
+        market=before.market,
+        nights=before.nights,
+        sessions=(*before.sessions, frozen.session_id),
+        closed_at=frozen.closed_at,
+        accepted=frozen.accepted,
+        known=before.known,
+        rows=before.rows,
+        consolidated=before.consolidated,
+        replay_count=before.replay_count,
+        waiting=frozen.carried,
+        knowledge=before.knowledge,
+    )
+
+
+def committed_memory(
+    before: Memory,
+    frozen: Frozen,
+    pool: Pool,
+    ground: tuple[Scale, Background],
+    replayed: Replayed,
+    done: Consolidated,
+    drawing: MapDrawing,
+    published: Published,
+) -> Memory:
+    """The memory after a night: buffer, flags and consolidated ids brought up to date."""
+    consolidated, count = pool.consolidated.copy(), pool.replay_count.copy()
+    taken = pool.open[done.passed]
+    consolidated[taken] = True
+    count[pool.buffer] += replayed.drawn
+    new_ids = id_digests(pool.rows.transition_id[taken])
+    return Memory(
+        market=before.market,
+        nights=before.nights + 1,
+        sessions=(*before.sessions, frozen.session_id),
+        closed_at=frozen.closed_at,
+        accepted=frozen.accepted,
+        known=np.sort(np.concatenate([before.known, new_ids])),
+        rows=pool.rows.take(pool.buffer),
+        consolidated=consolidated[pool.buffer],
+        replay_count=count[pool.buffer],
+        waiting=frozen.carried,
+        knowledge=Knowledge(
+            scale=ground[0],
+            background=ground[1],
+            bank=published.bank,
+            separation=done.separation,
+            recall_gate=done.recall_gate,
+            learner=replayed.learner,
+            slow=done.slow,
+            announced=published.announced,
+            drawing=drawing,
+            anomaly=published.anomaly,
+        ),
+    )

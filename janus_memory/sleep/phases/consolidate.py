@@ -1,0 +1,181 @@
+"""Phase 2: the gated transfer of the open rows into schemas and slow weights (E2-E6, E16-E22)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import msgspec
+import numpy as np
+
+from janus_memory.atlas.anomaly import AnomalyModel
+from janus_memory.hippocampus.separation import Separation
+from janus_memory.neocortex.bank import SchemaBank
+from janus_memory.neocortex.consolidation import consolidate as walk
+from janus_memory.neocortex.gates import RecallGate, episode_index, logic_gate, pass_rates, passes
+from janus_memory.policy.slow import slow_update
+from janus_memory.sleep.memory import note, prefixed
+from janus_memory.sleep.phases.replay import problem_of
+from janus_memory.store.arrays import subtree
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from janus_memory.neocortex.background import Background
+    from janus_memory.scale import Scale
+    from janus_memory.sleep.night import Night
+    from janus_memory.sleep.phases.freeze import Pool
+    from janus_memory.sleep.phases.replay import Replayed
+    from janus_memory.store.arrays import Arrays
+
+__all__ = ["Consolidated", "bank_before", "consolidate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Consolidated:
+    """The outcome of phase 2.
+
+    Attributes:
+        bank: the schemas, before merging and pruning.
+        separation, recall_gate: trained tonight.
+        slow: the slow weights after their pass (E19).
+        passed: bool [n_open], which open rows both gates let through (E20).
+        metrics: numbers for the report.
+    """
+
+    bank: SchemaBank
+    separation: Separation
+    recall_gate: RecallGate
+    slow: Arrays
+    passed: NDArray[np.bool_]
+    metrics: dict[str, float]
+
+    def snapshot(self) -> Arrays:
+        """Arrays by name."""
+        return {
+            **prefixed("bank/", self.bank.snapshot()),
+            **prefixed("separation/", self.separation.snapshot()),
+            **prefixed("recall/", self.recall_gate.snapshot()),
+            **prefixed("slow/", self.slow),
+            "passed": self.passed,
+            "metrics": note(self.metrics),
+        }
+
+    @classmethod
+    def restore(cls, arrays: Arrays) -> Consolidated:
+        """The inverse of `snapshot`."""
+        return cls(
+            SchemaBank.restore(subtree(arrays, "bank/")),
+            Separation.restore(subtree(arrays, "separation/")),
+            RecallGate.restore(subtree(arrays, "recall/")),
+            subtree(arrays, "slow/"),
+            cast("NDArray[np.bool_]", arrays["passed"]),
+            msgspec.json.decode(arrays["metrics"].tobytes(), type=dict[str, float]),
+        )
+
+
+def bank_before(night: Night) -> SchemaBank:
+    """A copy of the bank as the last night left it; an empty one before the first."""
+    known = night.memory.knowledge
+    return SchemaBank.restore(known.bank.snapshot()) if known else SchemaBank.empty(night.spec.state_size)
+
+
+def consolidate(
+    night: Night, pool: Pool, replayed: Replayed, scale: Scale, background: Background
+) -> Consolidated:
+    """Train separation and recall gate, judge every open row, move schemas and slow weights by those that pass."""
+    settings = night.settings
+    separation, metrics = _separation(night, scale.standardise(pool.rows.take(pool.buffer).state))
+    rows = pool.rows.take(pool.open)
+    x = scale.standardise(rows.state)
+    gate, fit = RecallGate.fit(
+        scale.standardise(pool.rows.take(pool.buffer).state),
+        separation.code,
+        settings.neocortex,
+        night.seed("recall"),
+    )
+    recall = gate.gate(separation.code(x))
+    logic = _logic(night, pool)[pool.open]
+    passed = passes(recall, logic, settings.neocortex)
+    bank = bank_before(night)
+    result = walk(
+        bank,
+        background,
+        x,
+        rows.reward.astype(np.float64),
+        rows.timestamp,
+        passed,
+        settings.neocortex,
+        night.workers.score,
+        night.session_id,
+        night.spec.name,
+    )
+    taken = rows.take(passed)
+    slow = slow_update(
+        replayed.slow,
+        problem_of(night, taken, scale),
+        (recall * logic)[passed].astype(np.float32),
+        replayed.learner.target,
+        settings.policy,
+        settings.replay.batch,
+    )
+    rates = pass_rates(recall, logic, settings.neocortex)
+    return Consolidated(
+        bank=bank,
+        separation=separation,
+        recall_gate=gate,
+        slow=slow,
+        passed=passed,
+        metrics={
+            **metrics,
+            **{f"pass_rate_{name}": rate for name, rate in rates.items()},
+            **_rates_by_schema(result.labels, passed),
+            **_flags(night, pool),
+            "recall_gate_accuracy": fit.accuracy,
+            "rows_open": float(len(rows)),
+            "rows_consolidated": float(passed.sum()),
+            "rows_rejected": float((~passed).sum()),
+        },
+    )
+
+
+def _separation(night: Night, x: NDArray[np.float64]) -> tuple[Separation, dict[str, float]]:
+    """The encoder of the night before (or a new one), trained on the buffer (E2-E4)."""
+    known, settings = night.memory.knowledge, night.settings.hippocampus
+    start = (
+        known.separation
+        if known
+        else Separation.init(night.spec.state_size, settings, night.seed("separation init"))
+    )
+    trained, report = start.train(x, settings, night.seed("separation"))
+    return trained, {
+        "code_overlap_before": report.overlap_before,
+        "code_overlap_after": report.overlap_after,
+        "code_orthogonality_before": report.orthogonality_before,
+        "code_orthogonality_after": report.orthogonality_after,
+    }
+
+
+def _logic(night: Night, pool: Pool) -> NDArray[np.float64]:
+    """g_logic of every row of the pool, over the rows of its episode that the pool holds (E18)."""
+    truths = night.rules.truths(pool.rows)
+    return logic_gate(episode_index(pool.rows), truths, night.rules.weights, night.rules.exists)
+
+
+def _rates_by_schema(labels: NDArray[np.intp], passed: NDArray[np.bool_]) -> dict[str, float]:
+    """Smallest and largest pass rate of a schema: a gate can starve a regime."""
+    rates = [float(passed[labels == label].mean()) for label in np.unique(labels)]
+    return {
+        "pass_rate_schema_min": min(rates, default=1.0),
+        "pass_rate_schema_max": max(rates, default=1.0),
+    }
+
+
+def _flags(night: Night, pool: Pool) -> dict[str, float]:
+    """Anomalies among the new rows by the model of the night before; none before there is one."""
+    known = night.memory.knowledge
+    if known is None or known.anomaly is None:
+        return {"anomalies": 0.0}
+    model = AnomalyModel.load(night.path_of(known.anomaly), known.anomaly.sha256)
+    distance, _ = model.distances(pool.rows.state[pool.new])
+    return {"anomalies": float((distance > model.threshold).sum())}

@@ -1,0 +1,131 @@
+"""Phase 4: tidy the bank, write the models, and lay down what is to be announced."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import msgspec
+
+from janus_memory.events import PolicyUpdate, encode, event_id
+from janus_memory.neocortex.bank import SchemaBank
+from janus_memory.policy.store import save_weights
+from janus_memory.sleep.announce import facts_of, net_changes, schema_event
+from janus_memory.sleep.memory import Announced, ModelFile, note, prefixed
+from janus_memory.sleep.outbox import OutboxRecord, pack_outbox, unpack_outbox
+from janus_memory.sleep.phases.consolidate import bank_before
+from janus_memory.sleep.phases.tidy import fit_anomalies, tidy
+from janus_memory.store.arrays import subtree
+from janus_memory.topics import POLICY_UPDATES, SCHEMA_UPDATES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from janus_memory.neocortex.background import Background
+    from janus_memory.scale import Scale
+    from janus_memory.sleep.announce import Change
+    from janus_memory.sleep.night import Night
+    from janus_memory.sleep.phases.consolidate import Consolidated
+    from janus_memory.sleep.phases.freeze import Pool
+    from janus_memory.store.arrays import Arrays
+
+__all__ = ["Published", "publish"]
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The outcome of phase 4.
+
+    Attributes:
+        bank: the schemas, merged and pruned.
+        announced: which night told of each live schema last.
+        anomaly: where the anomaly model is; None without schemas.
+        records: schema updates by id, then the policy update.
+        metrics: numbers for the report.
+    """
+
+    bank: SchemaBank
+    announced: dict[str, Announced]
+    anomaly: ModelFile | None
+    records: tuple[OutboxRecord, ...]
+    metrics: dict[str, float]
+
+    def snapshot(self) -> Arrays:
+        """Arrays by name."""
+        return {
+            **prefixed("bank/", self.bank.snapshot()),
+            "announced": note(self.announced),
+            "anomaly": note(self.anomaly),
+            "records": pack_outbox(self.records),
+            "metrics": note(self.metrics),
+        }
+
+    @classmethod
+    def restore(cls, arrays: Arrays) -> Published:
+        """The inverse of `snapshot`."""
+        return cls(
+            SchemaBank.restore(subtree(arrays, "bank/")),
+            msgspec.json.decode(arrays["announced"].tobytes(), type=dict[str, Announced]),
+            msgspec.json.decode(arrays["anomaly"].tobytes(), type=ModelFile | None),
+            unpack_outbox(arrays["records"]),
+            msgspec.json.decode(arrays["metrics"].tobytes(), type=dict[str, float]),
+        )
+
+
+def publish(
+    night: Night, pool: Pool, done: Consolidated, scale: Scale, background: Background, told: dict[str, float]
+) -> Published:
+    """Phase 4. `told` are the numbers that go with the policy update."""
+    before = bank_before(night)
+    bank = SchemaBank.restore(done.bank.snapshot())
+    tidy(night, bank, background, pool)
+    changes = net_changes(before, bank)
+    events = [schema_event(night, change, scale, bank.version) for change in changes]
+    policy = _write_policy(night, done)
+    anomaly = _write_anomalies(night, bank, background, pool, done, scale)
+    update = PolicyUpdate(
+        event_id=event_id("policy", night.spec.name, night.cycle_id),
+        market=night.spec.name,
+        as_of=night.closed_at,
+        cycle_id=night.cycle_id,
+        policy_version=night.memory.nights + 1,
+        location=policy.location,
+        sha256=policy.sha256,
+        anomaly_location=anomaly.location if anomaly else "",
+        anomaly_sha256=anomaly.sha256 if anomaly else "",
+        metrics=told,
+    )
+    records = [OutboxRecord(SCHEMA_UPDATES, f"{e.market}/{e.schema_id}", encode(e)) for e in events]
+    records.append(OutboxRecord(POLICY_UPDATES, night.spec.name, encode(update)))
+    return Published(bank, _announced(night, bank, changes), anomaly, tuple(records), _counts(changes))
+
+
+def _announced(night: Night, bank: SchemaBank, changes: Sequence[Change]) -> dict[str, Announced]:
+    """Tonight for what changed tonight, else as before."""
+    known = night.memory.knowledge
+    earlier = known.announced if known else {}
+    tonight = {c.facts.schema_id: Announced(night.cycle_id, bank.version) for c in changes}
+    return {name: tonight.get(name) or earlier[name] for name in facts_of(bank)}
+
+
+def _counts(changes: Sequence[Change]) -> dict[str, float]:
+    kinds = ("created", "updated", "merged", "archived", "revived", "pruned")
+    return {f"schemas_{kind}": float(sum(c.kind == kind for c in changes)) for kind in kinds}
+
+
+def _write_policy(night: Night, done: Consolidated) -> ModelFile:
+    path = night.models / f"policy-{quote(night.session_id, safe='')}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sha256 = save_weights(path, done.slow, {"cycle_id": night.cycle_id})
+    return ModelFile(night.located(path), sha256)
+
+
+def _write_anomalies(
+    night: Night, bank: SchemaBank, background: Background, pool: Pool, done: Consolidated, scale: Scale
+) -> ModelFile | None:
+    if not len(bank.ids):
+        return None
+    path = night.models / f"anomaly-{quote(night.session_id, safe='')}.safetensors"
+    model = fit_anomalies(night, bank, background, pool, done.passed, scale)
+    return ModelFile(night.located(path), model.save(path))

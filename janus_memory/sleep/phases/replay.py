@@ -1,0 +1,163 @@
+"""Phase 1: sharp-wave-ripple replay of the buffer trains the fast weights (E7-E12)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
+
+import msgspec
+import numpy as np
+
+from janus_memory.logic.knowledge import satisfaction, violations
+from janus_memory.replay.priorities import priorities
+from janus_memory.replay.swr import LearnerState, ReplayProblem, begin_night, init_learner
+from janus_memory.sleep.memory import note, prefixed
+from janus_memory.store.arrays import subtree
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from janus_memory.scale import Scale
+    from janus_memory.sleep.night import Night
+    from janus_memory.sleep.phases.freeze import Pool
+    from janus_memory.store.arrays import Arrays
+    from janus_memory.transition import Transitions
+
+__all__ = ["Replayed", "problem_of", "replay"]
+
+NAME = "1-replay"
+PARTIAL = "1-replay-partial"
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """The outcome of phase 1, or of its first iterations.
+
+    Attributes:
+        learner: fast weights.
+        slow: the slow weights as phase 2 finds them.
+        drawn: int32 [n_buffer], how often tonight's batches drew each row.
+        done: iterations finished.
+        metrics: numbers for the report.
+    """
+
+    learner: LearnerState
+    slow: Arrays
+    drawn: NDArray[np.int32]
+    done: int
+    metrics: dict[str, float]
+
+    def snapshot(self) -> Arrays:
+        """Arrays by name."""
+        return {
+            **prefixed("learner/", self.learner.snapshot()),
+            **prefixed("slow/", self.slow),
+            "drawn": self.drawn,
+            "done": np.array(self.done),
+            "metrics": note(self.metrics),
+        }
+
+    @classmethod
+    def restore(cls, arrays: Arrays) -> Replayed:
+        """The inverse of `snapshot`."""
+        return cls(
+            LearnerState.restore(subtree(arrays, "learner/")),
+            subtree(arrays, "slow/"),
+            cast("NDArray[np.int32]", arrays["drawn"]),
+            int(arrays["done"]),
+            msgspec.json.decode(arrays["metrics"].tobytes(), type=dict[str, float]),
+        )
+
+
+def replay(night: Night, pool: Pool, scale: Scale) -> Replayed:
+    """Run all iterations in chunks, with a checkpoint after each; continue after the last one there is."""
+    settings = night.settings.replay
+    buffer = pool.rows.take(pool.buffer)
+    problem = problem_of(night, buffer, scale)
+    kept = night.checkpoints.load(PARTIAL)
+    now = Replayed.restore(kept[0]) if kept else _begin(night, problem)
+    while now.done < settings.iterations:
+        end = min(now.done + settings.checkpoint_every, settings.iterations)
+        now = _chunk(night, problem, now, end)
+        night.progress.advance("replay", end, settings.iterations)
+        if end < settings.iterations:
+            night.checkpoints.save(PARTIAL, now.snapshot(), {})
+            night.leave_if_asked()
+    return _finish(night, buffer, problem, now)
+
+
+def problem_of(night: Night, rows: Transitions, scale: Scale) -> ReplayProblem:
+    """Rows in standardised units, with their rule violations and the rules' truths over all actions."""
+    truths = night.rules.truths(rows)
+    policy_truth, names, _ = night.rules.policy_truths(rows.state)
+    weight_of = dict(zip(night.rules.names, night.rules.weights, strict=True))
+    weight = np.array([weight_of[name] for name in names], np.float32)
+    return ReplayProblem(
+        x=scale.standardise(rows.state).astype(np.float32),
+        action=cast("NDArray[np.int32]", rows.action),
+        reward=scale.reward(rows.reward).astype(np.float32),
+        next_x=scale.standardise(rows.next_state).astype(np.float32),
+        next_action=cast("NDArray[np.int32]", rows.next_action),
+        done=rows.done,
+        violation=violations(truths, night.rules.weights).astype(np.float32),
+        policy_truth=policy_truth[:, weight > 0],
+        rule_weight=weight[weight > 0],
+    )
+
+
+def _begin(night: Night, problem: ReplayProblem) -> Replayed:
+    """The weights of the night before (or new ones) with this night's generator; TD errors before replay."""
+    seed, known = night.seed("replay"), night.memory.knowledge
+    if known is None:
+        learner = init_learner(
+            night.spec.state_size, night.spec.action_size, night.settings.policy, night.seed("policy")
+        )
+        slow = dict(learner.fast)
+    else:
+        learner, slow = known.learner, known.slow
+    learner = begin_night(learner, seed)
+    td = night.workers.td_errors(learner, problem)
+    return Replayed(
+        learner, slow, np.zeros(len(problem.x), np.int32), 0, {"td_error_before": float(np.abs(td).mean())}
+    )
+
+
+def _chunk(night: Night, problem: ReplayProblem, now: Replayed, end: int) -> Replayed:
+    learner, chunk = night.workers.learn(now.learner, problem, now.done, end)
+    return replace(
+        now,
+        learner=learner,
+        drawn=now.drawn + chunk.replay_count,
+        done=end,
+        metrics={
+            **now.metrics,
+            "replay_loss": float(chunk.loss.mean()),
+            "replay_effective_sample_size": float(chunk.effective_sample_size.mean()),
+            "policy_satisfaction": float(chunk.satisfaction.mean()),
+        },
+    )
+
+
+def _finish(night: Night, buffer: Transitions, problem: ReplayProblem, now: Replayed) -> Replayed:
+    """TD errors after replay, and the report's numbers over the buffer."""
+    td = night.workers.td_errors(now.learner, problem)
+    after = float(np.abs(td).mean())
+    before = now.metrics["td_error_before"]
+    priority = priorities(td, problem.violation, problem.reward, night.settings.replay)
+    low, middle, high = np.quantile(priority, [0.1, 0.5, 0.9])
+    truths = night.rules.truths(buffer)
+    return replace(
+        now,
+        metrics={
+            **now.metrics,
+            "td_error_after": after,
+            "td_error_improvement": (before - after) / before if before > 0 else 0.0,
+            "satisfaction": satisfaction(truths, night.rules.weights, exists=night.rules.exists),
+            "violation_mean": float(problem.violation.mean()),
+            "replay_total": float(now.drawn.sum()),
+            "replay_reached": float((now.drawn > 0).mean()),
+            "priority_p10": float(low),
+            "priority_p50": float(middle),
+            "priority_p90": float(high),
+        },
+    )
