@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COMMIT_FILE",
+    "FINISHED",
     "Cursor",
     "MarketState",
     "NightPlan",
@@ -42,6 +43,7 @@ __all__ = [
     "SessionRecord",
     "memory_files",
     "read_cursor",
+    "read_plan",
     "read_records",
     "request",
     "session_folder",
@@ -91,7 +93,7 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         ordinal: 1, 2, ... in the order of the nights; 0 while pending.
         closed_at: market time of the close, UTC nanoseconds.
-        attempts: how many driver processes have been started for it since the last retry.
+        attempts: how many driver processes of it have ended unexpectedly since the last retry.
         consumed: as in the plan; empty while pending.
     """
 
@@ -181,7 +183,7 @@ class MarketState:
         Raises:
             CheckpointError: it has none, or it is unreadable.
         """
-        return _read(session_folder(self.folder, session_id) / "plan.json", NightPlan)
+        return read_plan(self.folder, session_id)
 
     def consumed(self) -> dict[int, int]:
         """For each partition the first offset that no finished session has consumed."""
@@ -194,7 +196,7 @@ class MarketState:
         for record in self.records():
             path = session_folder(self.folder, record.session_id) / "plan.json"
             if record.state in FINISHED and path.exists():
-                newest |= {cut.partition: cut for cut in _read(path, NightPlan).cuts}
+                newest |= {cut.partition: cut for cut in read_plan(self.folder, record.session_id).cuts}
         return newest
 
     def memory_file(self, record: SessionRecord) -> Path:
@@ -233,10 +235,10 @@ class MarketState:
             missing=plan.missing,
         )
 
-    def attempt(self, session_id: str) -> SessionRecord:
-        """Count one more start of a running session's driver process."""
+    def crashed(self, session_id: str, reason: str) -> SessionRecord:
+        """Count an unexpected end of a running session's process; it stays running, to be tried again."""
         record = self._in_state(session_id, "running")
-        return self._change(record, attempts=record.attempts + 1)
+        return self._change(record, attempts=record.attempts + 1, reason=reason)
 
     def commit(self, session_id: str) -> SessionRecord:
         """Commit a night that left its last checkpoint and its outcome: running -> committed or skipped.
@@ -269,9 +271,15 @@ class MarketState:
         return self._change(record, state="running" if record.ordinal else "pending", reason="", attempts=0)
 
     def skip(self, session_id: str) -> SessionRecord:
-        """Failed -> skipped. The rows of its cuts are given up; the memory stays that of the night before."""
+        """Failed -> skipped; the memory stays that of the night before.
+
+        The rows of its cuts are given up. Of a session that had not begun they come with the next one.
+        """
         record = self._in_state(session_id, "failed")
-        reason = f"skipped by hand, the rows of its cuts are given up; it had failed: {record.reason}"
+        rows = (
+            "the rows of its cuts are given up" if record.ordinal else "its rows come with the next session"
+        )
+        reason = f"skipped by hand, {rows}; it had failed: {record.reason}"
         begun = [r for r in self.records() if r.ordinal]
         record = self._change(
             record,
@@ -376,6 +384,15 @@ def read_records(folder: Path) -> list[SessionRecord]:
     """All sessions of a market's state folder, without the lock; for `janus status`."""
     found = [_read(path, SessionRecord) for path in (folder / "sessions").glob("*/session.json")]
     return sorted(found, key=lambda r: (r.ordinal == 0, r.ordinal, r.closed_at, r.session_id))
+
+
+def read_plan(folder: Path, session_id: str) -> NightPlan:
+    """The frozen plan of a session that has begun.
+
+    Raises:
+        CheckpointError: it has none, or it is unreadable.
+    """
+    return _read(session_folder(folder, session_id) / "plan.json", NightPlan)
 
 
 def memory_files(folder: Path) -> list[Path]:

@@ -86,7 +86,6 @@ def test_a_session_runs_from_pending_to_committed(market: MarketState) -> None:
     """Each state is on disk, the last checkpoint becomes the memory, the others go."""
     assert market.register("d1", 10).state == "pending"
     assert market.begin(a_plan("d1", 10)).state == "running"
-    assert market.attempt("d1").attempts == 1
     leave_result(market, "d1", Outcome(state="committed", digest="abc", phase_seconds={"replay": 2.0}))
     market.commit("d1")
     record = read_records(market.folder)[0]
@@ -142,7 +141,7 @@ def test_consumed_offsets_keep_a_missing_partition_where_it_was(market: MarketSt
 def test_a_failed_session_blocks_until_it_is_retried(market: MarketState) -> None:
     """The message names the session, its reason and both ways out."""
     market.begin(a_plan("d1", 10, a_cut("d1", 0, 0, 5, 10)))
-    market.attempt("d1")
+    assert market.crashed("d1", "signal 9").attempts == 1
     market.fail("d1", "hash differs")
     with pytest.raises(SessionError, match=r"hash differs.*--retry d1.*--skip d1"):
         market.begin(a_plan("d2", 20))
@@ -161,6 +160,16 @@ def test_a_skipped_by_hand_session_gives_its_cut_up(market: MarketState) -> None
     assert market.consumed() == {0: 9}
     assert len(memory_files(market.folder)) == 1
     assert market.begin(a_plan("d3", 30)).ordinal == 3
+
+
+def test_a_session_skipped_before_it_began_gives_nothing_up(market: MarketState) -> None:
+    """Its cuts stay unconsumed, so the next session's chain holds them."""
+    run(market, "d1", 10, a_cut("d1", 0, 0, 5, 10))
+    market.register("d2", 20)
+    market.fail("d2", "two different cuts")
+    assert "come with the next session" in market.skip("d2").reason
+    assert market.consumed() == {0: 6}
+    assert market.last_cuts()[0].session_id == "d1"
 
 
 def test_only_a_failed_session_can_be_released(market: MarketState) -> None:

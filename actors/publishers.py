@@ -1,0 +1,112 @@
+"""What a committed night announces, carried to Kafka and to the vector store, each at its own pace.
+
+Each publisher keeps a durable cursor and tries again until it is done; neither can fail a night, and neither
+waits for the other. Before a session is committed its outbox is nowhere that a publisher looks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from janus_memory.errors import JanusError
+from janus_memory.sleep.announce import vector_points
+from janus_memory.sleep.cycle import read_commit
+from janus_memory.sleep.sessions import FINISHED, Cursor, read_cursor
+from janus_memory.store.qdrant import open_store
+from streams.outbox_publisher import publish
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from janus_memory.config import Settings
+    from janus_memory.sleep.cycle import NightResult
+    from janus_memory.sleep.sessions import MarketState
+
+__all__ = ["KafkaPublisher", "Publisher", "QdrantPublisher", "drain", "pending_nights"]
+
+LONGEST_PAUSE_S = 60.0
+
+
+class Publisher(Protocol):
+    """Carries nights to one place."""
+
+    name: str
+
+    async def carry(self, state: MarketState, ordinal: int, night: Path | None) -> None:
+        """Publish one night from its cursor on; None where a session was skipped by hand. Raises JanusError."""
+
+
+class KafkaPublisher:
+    """The outbox to its topics, record after record."""
+
+    name = "kafka"
+
+    def __init__(self, settings: Settings) -> None:
+        self._kafka = settings.kafka
+
+    async def carry(self, state: MarketState, ordinal: int, night: Path | None) -> None:
+        """Publish what is left of a night's outbox."""
+        if night is None:
+            return
+        outbox = (await _load(night)).outbox
+        start = read_cursor(state.folder, self.name).position
+
+        def advance(done: int) -> None:
+            state.advance(self.name, Cursor(ordinal, done))
+
+        await publish(self._kafka, outbox, start, advance)
+
+
+class QdrantPublisher:
+    """The newest memory to the vector store: schemas and episodes as they are now.
+
+    The store is a projection, so a night that has been overtaken by a later one is not synced for itself.
+    """
+
+    name = "qdrant"
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def carry(self, state: MarketState, ordinal: int, night: Path | None) -> None:
+        """Sync the store with the memory after a night."""
+        last = max((r.ordinal for r in state.records() if r.state == "committed"), default=0)
+        if night is not None and ordinal == last:
+            await asyncio.to_thread(self._sync, state.market, night)
+
+    def _sync(self, market: str, night: Path) -> None:
+        result = read_commit(night)
+        schemas, episodes = vector_points(result.memory, self._settings.market(market).features)
+        store = open_store(self._settings.qdrant, Path(self._settings.data_dir) / "qdrant")
+        store.sync(market, schemas, episodes, result.report.cycle_id)
+
+
+def pending_nights(state: MarketState, publisher: str) -> list[tuple[int, Path | None]]:
+    """Finished nights that a publisher has not carried yet, in order, each with its memory file."""
+    cursor = read_cursor(state.folder, publisher)
+    nights = [(r.ordinal, state.memory_file(r)) for r in state.records() if r.state in FINISHED and r.ordinal]
+    return [(n, path if path.exists() else None) for n, path in nights if n >= cursor.ordinal]
+
+
+async def drain(
+    publisher: Publisher, state: MarketState, retry_s: float, complain: Callable[[str], None]
+) -> None:
+    """Carry all finished nights; try again after errors, with growing pauses, until it is done."""
+    pause_s = retry_s
+    while nights := pending_nights(state, publisher.name):
+        ordinal, path = nights[0]
+        try:
+            await publisher.carry(state, ordinal, path)
+        except JanusError as error:
+            complain(f"{publisher.name}: {error}; tried again in {pause_s:g} s")
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            continue
+        state.advance(publisher.name, Cursor(ordinal + 1, 0))
+        pause_s = retry_s
+
+
+async def _load(night: Path) -> NightResult:
+    return await asyncio.to_thread(read_commit, night)
