@@ -5,6 +5,7 @@ JanusError
 ├── WireError               bytes that are not what the wire format says
 ├── RuleError               a logic rule that cannot be parsed or grounded
 ├── InsufficientData        a night with too few rows; they wait for the next one
+├── ReplayError             rows that replay cannot learn from, or training that diverged
 ├── SchemaUpdateError       the schema bank refused an update; the bank is unchanged
 ├── MapError                the map could not be drawn; the old one stays
 ├── VectorStoreError        the vector store is away or refused; the sync is retried
@@ -47,6 +48,10 @@ class InsufficientData(JanusError):  # noqa: N818  (the field's and SPEC's own n
     """Too few rows for a night; they are carried to the next session."""
 
     exit_code = 4
+
+
+class ReplayError(JanusError):
+    """Replay refused its rows, or training diverged; the learner is unchanged."""
 
 
 class SchemaUpdateError(JanusError):

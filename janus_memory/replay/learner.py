@@ -1,0 +1,88 @@
+"""The fast learner's state: weights, target, optimiser and key, as arrays that can be stored (SPEC section 5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from janus_memory.errors import CheckpointError
+from janus_memory.policy.networks import init_weights
+from janus_memory.store.arrays import Arrays, subtree
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from janus_memory.config import PolicySettings
+
+__all__ = ["LearnerState", "begin_night", "init_learner"]
+
+
+@dataclass(frozen=True, slots=True)
+class LearnerState:
+    """Everything that decides the next replay iteration; a value, never changed in place.
+
+    Attributes:
+        fast: the online network's weights, float32 (`policy.networks`).
+        target: the target network's, of the same shapes.
+        opt: Adam's `count` (int32 []), `mu/...` and `nu/...` of the same shapes as fast.
+        key: uint32 [2], the night's random key; iteration t draws from fold_in(key, t).
+        step: replay iterations done in this night.
+    """
+
+    fast: Arrays
+    target: Arrays
+    opt: Arrays
+    key: NDArray[np.uint32]
+    step: int
+
+    def snapshot(self) -> Arrays:
+        """All of it as named arrays."""
+        arrays: Arrays = {"key": self.key, "step": np.array(self.step, np.int64)}
+        for prefix in ("fast", "target", "opt"):
+            arrays |= {f"{prefix}/{name}": value for name, value in getattr(self, prefix).items()}
+        return arrays
+
+    @classmethod
+    def restore(cls, arrays: Mapping[str, NDArray[np.generic]]) -> LearnerState:
+        """The inverse of `snapshot`.
+
+        Raises:
+            CheckpointError: a part is missing.
+        """
+        parts = {prefix: subtree(arrays, f"{prefix}/") for prefix in ("fast", "target", "opt")}
+        missing = [name for name in ("key", "step") if name not in arrays]
+        missing += [name for name, part in parts.items() if not part]
+        if missing:
+            raise CheckpointError(
+                f"the learner's snapshot lacks {', '.join(missing)}; nothing was changed; restore an older checkpoint"
+            )
+        return cls(**parts, key=arrays["key"].astype(np.uint32), step=int(arrays["step"]))
+
+
+def init_learner(state_size: int, n_actions: int, policy: PolicySettings, seed: int) -> LearnerState:
+    """A learner that has seen nothing; the target starts as a copy of the online weights.
+
+    Raises:
+        ConfigError: no discrete actions, or a layer without units.
+    """
+    fast = init_weights(state_size, n_actions, policy, seed)
+    opt: Arrays = {"count": np.array(0, np.int32)}
+    for name, value in fast.items():
+        opt[f"mu/{name}"] = np.zeros_like(value)
+        opt[f"nu/{name}"] = np.zeros_like(value)
+    target = {name: value.copy() for name, value in fast.items()}
+    return LearnerState(fast=fast, target=target, opt=opt, key=_key(seed), step=0)
+
+
+def begin_night(learner: LearnerState, seed: int) -> LearnerState:
+    """The learner at the start of a night: a new key, step 0; weights, target and optimiser are kept."""
+    return replace(learner, key=_key(seed), step=0)
+
+
+def _key(seed: int) -> NDArray[np.uint32]:
+    """A threefry key from a seed of up to 64 bits: its high and low words."""
+    return np.array([(seed >> 32) & 0xFFFFFFFF, seed & 0xFFFFFFFF], np.uint32)

@@ -1,0 +1,138 @@
+"""The rows of a night as the learner takes them: standardised, scaled, checked (SPEC section 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from janus_memory.errors import ConfigError, InsufficientData, ReplayError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["ReplayProblem", "check_problem", "distinct_states"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayProblem:
+    """N rows in the total order.
+
+    Attributes:
+        x, next_x: standardised states, float32 [N, d].
+        action: int32 [N]; next_action: int32 [N], -1 where not known.
+        reward: float32 [N], scaled.
+        done: uint8 [N].
+        violation: v, float32 [N] in [0, 1].
+        policy_truth: truth of each rule under each action, float32 [N, R, A]; R may be 0.
+        rule_weight: float32 [R], non-negative.
+    """
+
+    x: NDArray[np.float32]
+    action: NDArray[np.int32]
+    reward: NDArray[np.float32]
+    next_x: NDArray[np.float32]
+    next_action: NDArray[np.int32]
+    done: NDArray[np.uint8]
+    violation: NDArray[np.float32]
+    policy_truth: NDArray[np.float32]
+    rule_weight: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+def check_problem(problem: ReplayProblem, state_size: int, n_actions: int) -> None:
+    """Refuse rows that the learner cannot use, before anything is computed.
+
+    Raises:
+        ConfigError: vector actions.
+        InsufficientData: no rows.
+        ReplayError: a column of the wrong shape, a value that is not finite or out of range.
+    """
+    n, rules = len(problem), len(problem.rule_weight)
+    if problem.action.ndim != 1:
+        raise ConfigError(
+            f"vector actions (shape {problem.action.shape}) have no policy yet; the learner is unchanged; "
+            "use discrete actions (`action_names` or `n_actions`)"
+        )
+    if n == 0:
+        raise InsufficientData(
+            "replay was given no rows; the learner is unchanged; wait for more transitions"
+        )
+    shapes = {
+        "x": (n, state_size),
+        "next_x": (n, state_size),
+        "action": (n,),
+        "next_action": (n,),
+        "reward": (n,),
+        "done": (n,),
+        "violation": (n,),
+        "policy_truth": (n, rules, n_actions),
+        "rule_weight": (rules,),
+    }
+    for name, shape in shapes.items():
+        _check_column(name, getattr(problem, name), shape)
+    _check_range("action", problem.action, 0, n_actions - 1)
+    _check_range("next_action", problem.next_action, -1, n_actions - 1)
+    _check_range("violation", problem.violation, 0, 1)
+    _check_range("policy_truth", problem.policy_truth, 0, 1)
+    if rules and not (problem.rule_weight.min() >= 0 and problem.rule_weight.max() > 0):
+        raise ReplayError(
+            f"rule weights {problem.rule_weight.tolist()} must be non-negative and not all zero; "
+            "the learner is unchanged; correct the rules' weights"
+        )
+
+
+def distinct_states(
+    problem: ReplayProblem,
+) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:
+    """The distinct states among x and next_x, and where each row's two states lie in them.
+
+    Most rows' next state is another row's state, so the network sees about half as many rows.
+
+    Returns:
+        states float32 [U, d]; index of x int32 [N]; index of next_x int32 [N].
+    """
+    n = len(problem)
+    both = np.concatenate((problem.x, problem.next_x))
+    _, first, inverse = np.unique(_row_hash(both), return_index=True, return_inverse=True)
+    states = both[first]
+    if not np.array_equal(states[inverse].view(np.uint32), both.view(np.uint32)):
+        states, inverse = both, np.arange(2 * n)  # two states share a 64-bit hash: keep all
+    return states, inverse[:n].astype(np.int32), inverse[n:].astype(np.int32)
+
+
+def _row_hash(rows: NDArray[np.float32]) -> NDArray[np.uint64]:
+    """A multiply-add hash of each row's bits; uint64 [n], wrapping."""
+    factors = np.random.default_rng(0).integers(0, 2**64, rows.shape[1], np.uint64) | np.uint64(1)
+    mixed: NDArray[np.uint64] = (rows.view(np.uint32).astype(np.uint64) * factors).sum(
+        axis=1, dtype=np.uint64
+    )
+    return mixed
+
+
+def _check_column(name: str, values: NDArray[np.generic], shape: tuple[int, ...]) -> None:
+    if values.shape != shape:
+        raise ReplayError(
+            f"replay column `{name}` has shape {values.shape}, expected {shape}; the learner is unchanged; "
+            "check the market's features, actions and rules against the stored memory"
+        )
+    bad = ~np.isfinite(values) if values.dtype.kind == "f" else np.zeros(0, bool)
+    if bad.any():
+        row = int(np.argwhere(bad)[0][0])
+        raise ReplayError(
+            f"replay column `{name}` has {int(bad.sum())} values that are not finite, the first in row {row}; "
+            "the learner is unchanged; remove the row, or look at the scale it was standardised with"
+        )
+
+
+def _check_range(name: str, values: NDArray[np.generic], low: float, high: float) -> None:
+    bad = (values < low) | (values > high)  # type: ignore[operator]  # numeric columns, by _check_column
+    if bad.any():
+        row = int(np.argwhere(bad)[0][0])
+        raise ReplayError(
+            f"replay column `{name}` leaves [{low}, {high}], first in row {row}; the learner is unchanged; "
+            "the row does not fit the market's settings"
+        )
