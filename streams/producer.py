@@ -252,8 +252,9 @@ def _fitting(rows: Transitions, spec: MarketSpec, max_record_bytes: int) -> Iter
         yield value
         return
     if len(rows) == 1:
+        name = bytes(rows.transition_id[0]).decode(errors="replace")
         raise WireError(
-            f"market {spec.name}: transition {rows.transition_id[0]!r} takes {len(value)} bytes, at most "
+            f"market {spec.name}: transition {name!r} takes {len(value)} bytes, at most "
             f"{max_record_bytes} fit into a record; it was not sent; raise ingest.max_record_bytes"
         )
     half = len(rows) // 2
