@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CONFIG_VARIABLE",
     "DEFAULT_FILE",
+    "PREFIX",
     "SECRETS",
     "dump_settings",
     "flatten",
@@ -88,13 +89,17 @@ def flatten(settings: Settings) -> dict[str, Any]:
     return {".".join(keys): value for keys, value in _leaves(msgspec.to_builtins(settings))}
 
 
-def dump_settings(settings: Settings) -> str:
+def dump_settings(settings: Settings, *, secrets: bool = True) -> str:
     """The settings as a complete TOML file; `settings_from` reads it back to equal settings.
 
-    It holds the secrets too: write it where only the owner can read it.
+    With secrets, write it where only its owner can read it; without, they are empty.
     """
     lines: list[str] = []
-    _write_table(msgspec.to_builtins(settings), (), lines)
+    tree = msgspec.to_builtins(settings)
+    if not secrets:
+        for key in SECRETS:
+            _put(tree, tuple(key.split(".")), "")
+    _write_table(tree, (), lines)
     return "\n".join(lines).lstrip("\n") + "\n"
 
 

@@ -9,7 +9,8 @@ whatever the clock did over a weekend. Units are h (hours), d (days) and m (minu
     volume_z      log(1 + volume): distance from its mean over 120 bars, in deviations
     momentum_gap  mean close over 24 bars / mean close over 120 bars - 1
 
-The account's own features (`position`, `position_pnl`, `drawdown`) are `janus_memory.simulate.trading`'s.
+The account's own features are `janus_memory.simulate.trading`'s: `position` (-1, 0, 1), `position_pnl` (gain since
+entry as a fraction of the entry price) and `drawdown` (below the day's best, as a fraction of the notional, <= 0).
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from janus_memory.simulate.bars import Bars
 
-__all__ = ["DEFAULT_CALENDAR", "Day", "Session", "sessions_of"]
+__all__ = ["DEFAULT_CALENDAR", "Day", "Session", "calendar_zone", "sessions_of"]
 
 DEFAULT_CALENDAR = "CMES"
 
@@ -96,6 +96,17 @@ def sessions_of(bars: Bars, calendar: str, session: Literal["day", "week"]) -> l
         )
         for group in groups.values()
     ]
+
+
+def calendar_zone(name: str) -> dt.tzinfo:
+    """The exchange's time zone.
+
+    Raises:
+        ConfigError: no such calendar.
+    """
+    now = pd.Timestamp("2020-01-06")
+    zone: dt.tzinfo = _cached_calendar(name, now, now + pd.Timedelta(days=7)).tz
+    return zone
 
 
 def _ends(bars: Bars, calendar: ExchangeCalendar) -> NDArray[np.int64]:

@@ -130,11 +130,12 @@ class Market:
         changes = np.abs(np.diff(before))
         changes[-1] += abs(position[-1])
         reward = self._costs.notional * position * np.diff(close) - changes * self._costs.per_change
+        # The day's equity as a fraction of the notional, costs included; its drawdown is 0 or below.
         equity = np.concatenate([[0.0], np.cumsum(reward)]) / self._costs.notional
         account = {
             "position": before,
             "position_pnl": _open_gain(before, close),
-            "drawdown": np.maximum.accumulate(equity) - equity,
+            "drawdown": equity - np.maximum.accumulate(equity),
         }
         states = np.empty((len(close), len(self._spec.features)), np.float32)
         market = iter(self._features[first:last].T)

@@ -209,7 +209,7 @@ def test_rewards_and_account_of_a_worked_day(bars: Bars) -> None:
     np.testing.assert_allclose(reward, [100 - 1, -1, 30 - 2])
     np.testing.assert_allclose(states[:, 0], [0, 1, 0, -1])
     np.testing.assert_allclose(states[:, 1], [0, 0.1, 0, 3 / 104], rtol=1e-6)
-    np.testing.assert_allclose(states[:, 2], [0, 0, 0.1, 0], atol=1e-7)
+    np.testing.assert_allclose(states[:, 2], [0, 0, -0.1, 0], atol=1e-7)
 
 
 def test_the_seed_decides_everything(bars: Bars, weeks: list[Session], market: Market) -> None:
