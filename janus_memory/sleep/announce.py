@@ -26,7 +26,15 @@ if TYPE_CHECKING:
     from janus_memory.sleep.memory import Knowledge, Memory
     from janus_memory.sleep.night import Night
 
-__all__ = ["Change", "SchemaFacts", "facts_of", "net_changes", "schema_event", "vector_points"]
+__all__ = [
+    "Change",
+    "SchemaFacts",
+    "facts_of",
+    "net_changes",
+    "net_changes_of",
+    "schema_event",
+    "vector_points",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +72,42 @@ class Change:
 
 
 def facts_of(bank: SchemaBank) -> dict[str, SchemaFacts]:
-    """The live schemas of a bank by id, in the order of the ids."""
-    raise NotImplementedError
+    """The living schemas of a bank by id; the mean reward as a number that the store holds exactly."""
+    columns = zip(
+        bank.ids,
+        bank.num_points,
+        bank.avg_rewards,
+        bank.created_at,
+        bank.last_updated,
+        bank.means,
+        bank.covariances,
+        strict=True,
+    )
+    return {
+        name: SchemaFacts(name, int(n), json_number(float(reward)), int(made), int(seen), mean, covariance)
+        for name, n, reward, made, seen, mean, covariance in columns
+    }
 
 
-def net_changes(
+def net_changes(before: SchemaBank, after: SchemaBank) -> list[Change]:
+    """What a night did to the bank, one change a schema, in the order of the ids."""
+    return net_changes_of(
+        facts_of(before),
+        facts_of(after),
+        {old: after.resolve(old) or new for old, new in after.aliases.items()},
+        frozenset(before.archived_ids),
+        frozenset(after.archived_ids),
+    )
+
+
+def net_changes_of(
     before: Mapping[str, SchemaFacts],
     after: Mapping[str, SchemaFacts],
     aliases: Mapping[str, str],
     archived_before: frozenset[str],
     archived_after: frozenset[str],
 ) -> list[Change]:
-    """The difference of two nights, one change a schema, in the order of the ids.
+    """The difference of two tables of living schemas.
 
     A schema that was made and merged within the night is not in it: nobody has heard of it.
     """

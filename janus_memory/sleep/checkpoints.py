@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ def header_of(settings: Settings, memory: Memory) -> dict[str, Any]:
         "market": memory.market,
         "settings": settings.memory_version(memory.market),
         "seed": settings.seed,
-        "compute threads": settings.sleep.compute_threads,
+        "compute threads": settings.sleep.compute_threads or f"all of {os.cpu_count()}",
         "package": version("janus-memory"),
         "memory before the night": f"{len(memory.sessions)} sessions, {memory.accepted} rows, {memory.digest()}",
     }

@@ -22,9 +22,7 @@ import numpy as np
 
 from janus_memory.events import SleepReport, encode
 from janus_memory.logic.knowledge import KnowledgeBase
-from janus_memory.neocortex.background import Background
 from janus_memory.policy.networks import require_discrete
-from janus_memory.scale import Scale
 from janus_memory.sleep.checkpoints import Checkpoints, header_of
 from janus_memory.sleep.memory import Memory, prefixed
 from janus_memory.sleep.night import Night, NightInput, NightStopped
@@ -32,7 +30,7 @@ from janus_memory.sleep.outbox import pack_outbox, unpack_outbox
 from janus_memory.sleep.phases.atlas import Drawn, draw
 from janus_memory.sleep.phases.commit import committed_memory, skipped_memory
 from janus_memory.sleep.phases.consolidate import Consolidated, consolidate
-from janus_memory.sleep.phases.freeze import Frozen, fit_ground, freeze
+from janus_memory.sleep.phases.freeze import Frozen, Ground, fit_ground, freeze
 from janus_memory.sleep.phases.publish import Published, publish
 from janus_memory.sleep.phases.replay import Replayed, replay
 from janus_memory.sleep.report import memory_metrics, report_of, report_record, row_metrics
@@ -127,9 +125,7 @@ def run_night(  # noqa: PLR0917  (one call site; each is a port or an input of t
     night = Night(
         settings=settings,
         spec=spec,
-        rules=KnowledgeBase.parse(
-            market.rules, spec.features, spec.action_names, n_actions=spec.action_size
-        ),
+        rules=KnowledgeBase.parse(market.rules, spec.features, spec.action_names, n_actions=spec.action_size),
         memory=memory,
         session_id=frozen.session_id,
         closed_at=frozen.closed_at,
@@ -161,17 +157,18 @@ class _Phases:
         restore: Callable[[Arrays], _T],
     ) -> _T:
         """The phase's result; on the way out the night may be asked to leave."""
+        told = name.partition("-")[2]
         kept = self._checkpoints.load(name)
         if kept:
             arrays, meta = kept
-            self.seconds[name] = float(meta["seconds"])
+            self.seconds[told] = float(meta["seconds"])
             self._progress.phase(name, "from its checkpoint")
             return restore(arrays)
         self._progress.phase(name, "")
         start = time.perf_counter()
         result = compute()
-        self.seconds[name] = time.perf_counter() - start
-        self._checkpoints.save(name, snapshot(result), {"seconds": self.seconds[name]})
+        self.seconds[told] = time.perf_counter() - start
+        self._checkpoints.save(name, snapshot(result), {"seconds": self.seconds[told]})
         if self._stop():
             raise NightStopped(f"stopped after phase {name}; the night continues there when it is run again")
         return result
@@ -193,29 +190,27 @@ def _skip(night: Night, frozen: Frozen, phases: _Phases) -> NightResult:
 
 
 def _sleep(night: Night, frozen: Frozen, pool: Pool, phases: _Phases) -> NightResult:
-    scale, background = _ground(night, pool)
+    ground = _ground(night, pool)
     replayed = phases.run(
-        "1-replay", lambda: replay(night, pool, scale), Replayed.snapshot, Replayed.restore
+        "1-replay", lambda: replay(night, pool, ground.scale), Replayed.snapshot, Replayed.restore
     )
     done = phases.run(
         "2-consolidation",
-        lambda: consolidate(night, pool, replayed, scale, background),
+        lambda: consolidate(night, pool, replayed, ground),
         Consolidated.snapshot,
         Consolidated.restore,
     )
     drawn = phases.run(
-        "3-map", lambda: draw(night, done.bank, pool, scale), Drawn.snapshot, Drawn.restore
+        "3-map", lambda: draw(night, done.bank, pool, ground.scale), Drawn.snapshot, Drawn.restore
     )
     told = {**replayed.metrics, **done.metrics}
     published = phases.run(
         "4-outbox",
-        lambda: publish(night, pool, done, scale, background, told),
+        lambda: publish(night, pool, done, ground, told),
         Published.snapshot,
         Published.restore,
     )
-    memory = committed_memory(
-        night.memory, frozen, pool, (scale, background), replayed, done, drawn.drawing, published
-    )
+    memory = committed_memory(night.memory, frozen, pool, ground, replayed, done, drawn.drawing, published)
     counts = {n: float(c) for n, c in frozen.counts.items()}
     metrics = {**counts, **told, **published.metrics, **memory_metrics(memory)}
     report = report_of(
@@ -229,13 +224,13 @@ def _sleep(night: Night, frozen: Frozen, pool: Pool, phases: _Phases) -> NightRe
     return _commit(night, memory, report, published.records)
 
 
-def _ground(night: Night, pool: Pool) -> tuple[Scale, Background]:
+def _ground(night: Night, pool: Pool) -> Ground:
     """Scale and background: fitted on the first real night, afterwards those of the memory.
 
     Fitting takes a second and is a function of the frozen pool, so it has no checkpoint of its own.
     """
     known = night.memory.knowledge
-    return (known.scale, known.background) if known else fit_ground(pool, night.settings, night.spec)
+    return Ground(known.scale, known.background) if known else fit_ground(pool, night.settings, night.spec)
 
 
 def _notes(frozen: Frozen) -> list[str]:

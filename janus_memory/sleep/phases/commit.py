@@ -10,11 +10,9 @@ from janus_memory.sleep.memory import Knowledge, Memory
 from janus_memory.sleep.phases.freeze import id_digests
 
 if TYPE_CHECKING:
-    from janus_memory.neocortex.background import Background
-    from janus_memory.scale import Scale
     from janus_memory.sleep.memory import MapDrawing
     from janus_memory.sleep.phases.consolidate import Consolidated
-    from janus_memory.sleep.phases.freeze import Frozen, Pool
+    from janus_memory.sleep.phases.freeze import Frozen, Ground, Pool
     from janus_memory.sleep.phases.publish import Published
     from janus_memory.sleep.phases.replay import Replayed
 
@@ -38,11 +36,11 @@ def skipped_memory(before: Memory, frozen: Frozen) -> Memory:
     )
 
 
-def committed_memory(
+def committed_memory(  # noqa: PLR0917  (the results of all phases, in their order)
     before: Memory,
     frozen: Frozen,
     pool: Pool,
-    ground: tuple[Scale, Background],
+    ground: Ground,
     replayed: Replayed,
     done: Consolidated,
     drawing: MapDrawing,
@@ -66,8 +64,8 @@ def committed_memory(
         replay_count=count[pool.buffer],
         waiting=frozen.carried,
         knowledge=Knowledge(
-            scale=ground[0],
-            background=ground[1],
+            scale=ground.scale,
+            background=ground.background,
             bank=published.bank,
             separation=done.separation,
             recall_gate=done.recall_gate,

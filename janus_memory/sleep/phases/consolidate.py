@@ -21,10 +21,8 @@ from janus_memory.store.arrays import subtree
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from janus_memory.neocortex.background import Background
-    from janus_memory.scale import Scale
     from janus_memory.sleep.night import Night
-    from janus_memory.sleep.phases.freeze import Pool
+    from janus_memory.sleep.phases.freeze import Ground, Pool
     from janus_memory.sleep.phases.replay import Replayed
     from janus_memory.store.arrays import Arrays
 
@@ -80,11 +78,9 @@ def bank_before(night: Night) -> SchemaBank:
     return SchemaBank.restore(known.bank.snapshot()) if known else SchemaBank.empty(night.spec.state_size)
 
 
-def consolidate(
-    night: Night, pool: Pool, replayed: Replayed, scale: Scale, background: Background
-) -> Consolidated:
+def consolidate(night: Night, pool: Pool, replayed: Replayed, ground: Ground) -> Consolidated:
     """Train separation and recall gate, judge every open row, move schemas and slow weights by those that pass."""
-    settings = night.settings
+    settings, scale = night.settings, ground.scale
     separation, metrics = _separation(night, scale.standardise(pool.rows.take(pool.buffer).state))
     rows = pool.rows.take(pool.open)
     x = scale.standardise(rows.state)
@@ -100,7 +96,7 @@ def consolidate(
     bank = bank_before(night)
     result = walk(
         bank,
-        background,
+        ground.background,
         x,
         rows.reward.astype(np.float64),
         rows.timestamp,
@@ -164,7 +160,7 @@ def _logic(night: Night, pool: Pool) -> NDArray[np.float64]:
 
 def _rates_by_schema(labels: NDArray[np.intp], passed: NDArray[np.bool_]) -> dict[str, float]:
     """Smallest and largest pass rate of a schema: a gate can starve a regime."""
-    rates = [float(passed[labels == label].mean()) for label in np.unique(labels)]
+    rates = [float(passed[labels == label].mean()) for label in np.unique(labels[labels >= 0])]
     return {
         "pass_rate_schema_min": min(rates, default=1.0),
         "pass_rate_schema_max": max(rates, default=1.0),

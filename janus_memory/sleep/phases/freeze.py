@@ -27,12 +27,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from janus_memory.config import Settings
-    from janus_memory.sleep.night import NightInput
     from janus_memory.sleep.memory import Memory
+    from janus_memory.sleep.night import NightInput
     from janus_memory.store.arrays import Arrays
     from janus_memory.transition import MarketSpec
 
-__all__ = ["Frozen", "Pool", "fit_ground", "freeze", "id_digests", "is_known"]
+__all__ = ["Frozen", "Ground", "Pool", "fit_ground", "freeze", "id_digests", "is_known"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What every later number stands on: fitted once, on the first real night."""
+
+    scale: Scale
+    background: Background
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,16 +187,17 @@ def freeze(given: NightInput, memory: Memory, settings: Settings, spec: MarketSp
     )
 
 
-def fit_ground(pool: Pool, settings: Settings, spec: MarketSpec) -> tuple[Scale, Background]:
+def fit_ground(pool: Pool, settings: Settings, spec: MarketSpec) -> Ground:
     """Scale and background, once, from the rows of the first real night.
 
     Raises:
         ConfigError: a feature has no variance.
     """
-    most = settings.neocortex.frozen_rows
-    scale = Scale.fit(pool.rows, spec.features, max_rows=most)
-    rows = pool.rows.take(np.linspace(0, len(pool.rows) - 1, min(most, len(pool.rows))).astype(np.intp))
-    return scale, Background.fit(scale.standardise(rows.state), rows.timestamp, settings.neocortex)
+    rows = pool.rows
+    scale = Scale.fit(rows, spec.features, max_rows=settings.neocortex.frozen_rows)
+    return Ground(
+        scale, Background.fit(scale.standardise(rows.state), rows.timestamp, settings.neocortex)
+    )
 
 
 def id_digests(ids: NDArray[np.bytes_]) -> NDArray[np.bytes_]:

@@ -22,12 +22,10 @@ from janus_memory.topics import POLICY_UPDATES, SCHEMA_UPDATES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from janus_memory.neocortex.background import Background
-    from janus_memory.scale import Scale
     from janus_memory.sleep.announce import Change
     from janus_memory.sleep.night import Night
     from janus_memory.sleep.phases.consolidate import Consolidated
-    from janus_memory.sleep.phases.freeze import Pool
+    from janus_memory.sleep.phases.freeze import Ground, Pool
     from janus_memory.store.arrays import Arrays
 
 __all__ = ["Published", "publish"]
@@ -74,16 +72,16 @@ class Published:
 
 
 def publish(
-    night: Night, pool: Pool, done: Consolidated, scale: Scale, background: Background, told: dict[str, float]
+    night: Night, pool: Pool, done: Consolidated, ground: Ground, told: dict[str, float]
 ) -> Published:
     """Phase 4. `told` are the numbers that go with the policy update."""
     before = bank_before(night)
     bank = SchemaBank.restore(done.bank.snapshot())
-    tidy(night, bank, background, pool)
+    tidy(night, bank, ground.background, pool)
     changes = net_changes(before, bank)
-    events = [schema_event(night, change, scale, bank.version) for change in changes]
+    events = [schema_event(night, change, ground.scale, bank.version) for change in changes]
     policy = _write_policy(night, done)
-    anomaly = _write_anomalies(night, bank, background, pool, done, scale)
+    anomaly = _write_anomalies(night, ground, bank, pool, done)
     update = PolicyUpdate(
         event_id=event_id("policy", night.spec.name, night.cycle_id),
         market=night.spec.name,
@@ -122,10 +120,10 @@ def _write_policy(night: Night, done: Consolidated) -> ModelFile:
 
 
 def _write_anomalies(
-    night: Night, bank: SchemaBank, background: Background, pool: Pool, done: Consolidated, scale: Scale
+    night: Night, ground: Ground, bank: SchemaBank, pool: Pool, done: Consolidated
 ) -> ModelFile | None:
     if not len(bank.ids):
         return None
     path = night.models / f"anomaly-{quote(night.session_id, safe='')}.safetensors"
-    model = fit_anomalies(night, bank, background, pool, done.passed, scale)
+    model = fit_anomalies(night, ground, bank, pool, done.passed)
     return ModelFile(night.located(path), model.save(path))

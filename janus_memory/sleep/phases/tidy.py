@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 
     from janus_memory.neocortex.background import Background
     from janus_memory.neocortex.bank import SchemaBank
-    from janus_memory.scale import Scale
     from janus_memory.sleep.night import Night
-    from janus_memory.sleep.phases.freeze import Pool
+    from janus_memory.sleep.phases.freeze import Ground, Pool
 
 __all__ = ["fit_anomalies", "held_out", "tidy"]
 
@@ -48,7 +47,7 @@ def held_out(timestamps: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def fit_anomalies(
-    night: Night, bank: SchemaBank, background: Background, pool: Pool, passed: NDArray[np.bool_], scale: Scale
+    night: Night, ground: Ground, bank: SchemaBank, pool: Pool, passed: NDArray[np.bool_]
 ) -> AnomalyModel:
     """The model of the night's bank, its threshold from a second consolidation without the held-out rows.
 
@@ -56,12 +55,13 @@ def fit_anomalies(
     where 1 % was meant (SPEC section 7).
     """
     rows = pool.rows.take(pool.open)
-    x, out, rate = scale.standardise(rows.state), held_out(rows.timestamp), night.settings.atlas.anomaly_rate
+    scale, rate = ground.scale, night.settings.atlas.anomaly_rate
+    x, out = scale.standardise(rows.state), held_out(rows.timestamp)
     shadow = bank_before(night)
     learned = rows.take(~out)
     walk(
         shadow,
-        background,
+        ground.background,
         x[~out],
         learned.reward.astype(np.float64),
         learned.timestamp,
@@ -71,7 +71,9 @@ def fit_anomalies(
         night.session_id,
         night.spec.name,
     )
-    tidy(night, shadow, background, pool)
+    tidy(night, shadow, ground.background, pool)
     judge = shadow if len(shadow.ids) else bank
     calibrated = AnomalyModel.fit(judge, scale, x[out], rate)
-    return replace(AnomalyModel.fit(bank, scale, x[out], rate), threshold=calibrated.threshold, cycle_id=night.cycle_id)
+    return replace(
+        AnomalyModel.fit(bank, scale, x[out], rate), threshold=calibrated.threshold, cycle_id=night.cycle_id
+    )

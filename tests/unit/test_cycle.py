@@ -1,0 +1,358 @@
+"""A night end to end on small synthetic rows: what it keeps, what it refuses, and that it resumes bit for bit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import pytest
+from sleep_rows import DAY, FEATURES, MARKET, night_of, rows_of, settings_for, sleep
+
+from janus_memory.config import MarketSettings, RuleSettings
+from janus_memory.errors import CheckpointError, ConfigError, SessionError
+from janus_memory.events import PolicyUpdate, SchemaUpdate, SleepReport, decode
+from janus_memory.policy.store import load_weights
+from janus_memory.sleep.announce import vector_points
+from janus_memory.sleep.cycle import NightStopped, read_commit
+from janus_memory.sleep.memory import Memory
+from janus_memory.sleep.phases.freeze import id_digests, is_known
+from janus_memory.store.arrays import array_digest
+from janus_memory.topics import POLICY_UPDATES, SCHEMA_UPDATES, SLEEP_REPORTS
+from janus_memory.transition import Transitions
+
+if TYPE_CHECKING:
+    from janus_memory.config import Settings
+    from janus_memory.sleep.cycle import NightResult
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return settings_for(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> NightResult:
+    """The committed first night of day 1."""
+    settings = settings_for(tmp_path_factory.mktemp("first"))
+    return sleep(settings, Memory.empty(MARKET), night_of(1, rows_of(settings, 1)))
+
+
+def essence(result: NightResult) -> tuple[str, str, list[bytes]]:
+    """Everything a night decides: digest, the whole memory, the outbox without the report's wall times."""
+    untimed = msgspec.structs.replace(result.report, phase_seconds={})
+    values = [*(record.value for record in result.outbox[:-1]), msgspec.json.encode(untimed)]
+    return result.memory.digest(), array_digest(result.memory.snapshot()), values
+
+
+def test_a_first_night_learns_from_every_row(first: NightResult) -> None:
+    """All 250 rows pass, each is counted in exactly one schema and none waits."""
+    memory, metrics = first.memory, first.report.metrics
+    assert (first.state, first.reason) == ("committed", "")
+    assert memory.knowledge is not None
+    assert memory.rows is not None
+    assert metrics["rows_consolidated"] == 250
+    assert sum(memory.knowledge.bank.num_points) == 250
+    assert len(memory.known) == 250
+    assert memory.consolidated.all()
+    assert is_known(memory.rows.transition_id, memory.known).all()
+    assert memory.replay_count.sum() == 40 * 32
+    assert memory.waiting is None
+    assert (memory.nights, memory.sessions, memory.accepted) == (1, ("day-1",), 250)
+
+
+def test_replay_lowers_the_td_error_and_the_report_says_so(first: NightResult) -> None:
+    metrics = first.report.metrics
+    assert metrics["td_error_after"] < metrics["td_error_before"]
+    assert metrics["transitions"] == 250
+    assert metrics["distinct_timestamps"] == 125
+    assert metrics["schemas"] == metrics["schemas_created"] > 0
+    assert metrics["anomalies"] == 0
+    assert set(first.report.phase_seconds) == {"freeze", "replay", "consolidation", "map", "outbox"}
+
+
+def test_a_killed_night_resumes_at_every_checkpoint_with_the_same_bits(
+    settings: Settings, first: NightResult
+) -> None:
+    """The guard fails at each checkpoint write in turn; each time the next run goes on where the files end."""
+    given, reads = night_of(1, rows_of(settings, 1)), 0
+
+    def read() -> object:
+        nonlocal reads
+        reads += 1
+        return given
+
+    for death in range(50):
+        writes = 0
+
+        def guard() -> None:
+            nonlocal writes
+            writes += 1
+            if writes == 2:
+                raise SessionError("killed here")
+
+        try:
+            result = sleep(settings, Memory.empty(MARKET), read, run="day-1", guard=guard)  # type: ignore[arg-type]  # counts its calls
+            break
+        except SessionError:
+            assert death < 20
+    # One more file a run: freeze, three partial and the whole replay, consolidation, map, outbox, commit.
+    assert death == 8
+    assert reads == 1
+    assert essence(result) == essence(first)
+
+
+def test_a_night_asked_to_stop_keeps_its_place(settings: Settings, first: NightResult) -> None:
+    """It leaves after every checkpoint when asked each time, and still ends with the same bits."""
+    given, stops = night_of(1, rows_of(settings, 1)), 0
+    while True:
+        try:
+            result = sleep(settings, Memory.empty(MARKET), given, stop=lambda: True)
+            break
+        except NightStopped:
+            stops += 1
+            assert stops < 20
+    assert stops == 8
+    assert essence(result) == essence(first)
+
+
+def test_a_finished_night_is_read_and_not_run_again(settings: Settings, first: NightResult) -> None:
+    done = sleep(settings, Memory.empty(MARKET), night_of(1, rows_of(settings, 1)))
+
+    def never() -> object:
+        raise AssertionError("the topic was read again")
+
+    again = sleep(settings, Memory.empty(MARKET), never, run="day-1")  # type: ignore[arg-type]  # must not be called
+    assert essence(again) == essence(done) == essence(first)
+    file = Path(settings.data_dir) / "state" / MARKET / "sessions" / "day-1" / "5-commit.npz"
+    assert essence(read_commit(file)) == essence(first)
+
+
+def test_other_settings_or_another_memory_cannot_continue_a_night(
+    settings: Settings, first: NightResult
+) -> None:
+    """The reason names what differs; the checkpoints stay as they are."""
+    given = night_of(1, rows_of(settings, 1))
+    with pytest.raises(NightStopped):
+        sleep(settings, Memory.empty(MARKET), given, stop=lambda: True)
+    other = msgspec.structs.replace(settings, seed=5)
+    with pytest.raises(CheckpointError, match="seed: 0 there, 5 now"):
+        sleep(other, Memory.empty(MARKET), given)
+    with pytest.raises(CheckpointError, match="memory before the night"):
+        sleep(settings, first.memory, given)
+    assert essence(sleep(settings, Memory.empty(MARKET), given)) == essence(first)
+
+
+def test_arrival_order_and_repeated_rows_change_nothing_but_counts(
+    settings: Settings, first: NightResult
+) -> None:
+    """Every row twice, in another order and as if from another partition: the same digest."""
+    rows = rows_of(settings, 1)
+    shuffled = rows.take(np.random.default_rng(0).permutation(len(rows)))
+    twice = Transitions.concatenate([shuffled, rows])
+    result = sleep(settings, Memory.empty(MARKET), night_of(1, twice))
+    assert result.memory.digest() == first.memory.digest()
+    assert result.report.metrics["rows_repeated"] == 250
+    assert result.outbox[:-1] == first.outbox[:-1]
+
+
+def test_a_row_is_consolidated_once_in_its_life(settings: Settings) -> None:
+    """Yesterday's rows delivered again tonight are dropped."""
+    one, two = rows_of(settings, 1), rows_of(settings, 2)
+    after = sleep(settings, Memory.empty(MARKET), night_of(1, one)).memory
+    plain = sleep(settings, after, night_of(2, two), run="plain")
+    repeated = sleep(settings, after, night_of(2, Transitions.concatenate([one, two])), run="repeated")
+    assert repeated.memory.digest() == plain.memory.digest()
+    assert repeated.report.metrics["rows_repeated"] == 250
+    assert repeated.report.metrics["rows_consolidated"] == 250
+
+
+def test_a_market_warms_up_without_losing_a_row(settings: Settings, first: NightResult) -> None:
+    """120 rows wait, the rest comes a night later, and the buffer then holds them all."""
+    rows = rows_of(settings, 1)
+    skipped = sleep(settings, Memory.empty(MARKET), night_of(0, rows.take(slice(0, 120))), run="s0")
+    assert skipped.state == "skipped"
+    assert skipped.reason.startswith("warming up: 0 of 200")
+    assert skipped.report.state == "skipped"
+    assert [record.topic for record in skipped.outbox] == [SLEEP_REPORTS]
+    assert skipped.memory.knowledge is None
+    assert len(skipped.memory.waiting or ()) == 120
+    night = sleep(settings, skipped.memory, night_of(1, rows.take(slice(120, None))))
+    assert night.state == "committed"
+    assert night.memory.sessions == ("day-0", "day-1")
+    assert night.memory.digest() == first.memory.digest()
+
+
+def test_a_night_with_too_few_rows_passes_them_on(settings: Settings) -> None:
+    """After the warm-up, 63 rows wait and join the next session."""
+    memory = sleep(settings, Memory.empty(MARKET), night_of(1, rows_of(settings, 1))).memory
+    rows = rows_of(settings, 2)
+    few = sleep(settings, memory, night_of(2, rows.take(slice(0, 63))))
+    assert few.state == "skipped"
+    assert few.reason.startswith("InsufficientData: 63 new rows, 64 are needed")
+    assert few.memory.digest() == memory.digest()
+    assert len(few.memory.waiting or ()) == 63
+    last = night_of(2, rows.take(slice(63, None)))
+    night = sleep(settings, few.memory, replace(last, session_id="day-2b"))
+    assert night.report.metrics["rows_consolidated"] == 250
+    assert night.memory.accepted == 500
+
+
+def test_early_rows_belong_to_the_next_night(settings: Settings) -> None:
+    """Rows of day 2 that arrived before the close of day 1 wait in the memory."""
+    rows = Transitions.concatenate([rows_of(settings, 2, 70), rows_of(settings, 1)])
+    night = sleep(settings, Memory.empty(MARKET), night_of(1, rows))
+    assert night.report.metrics["rows_early"] == 70
+    assert night.memory.waiting is not None
+    assert night.memory.waiting.canonical_bytes() == rows_of(settings, 2, 70).canonical_bytes()
+    after = sleep(settings, night.memory, night_of(2, rows.take(slice(0, 0))))
+    assert after.report.metrics["rows_consolidated"] == 70
+    assert after.memory.waiting is None
+
+
+def test_rows_that_the_gates_reject_are_tried_again_while_they_are_in_the_buffer(tmp_path: Path) -> None:
+    """A rule that nobody obeys rejects the whole night; without it the next night takes those rows in."""
+    never = RuleSettings(name="never", text="forall: volume > 1000 ~ 0.5")
+    strict = settings_for(tmp_path, rules=(never,))
+    night = sleep(strict, Memory.empty(MARKET), night_of(1, rows_of(strict, 1)))
+    assert night.state == "committed"
+    assert night.report.metrics["rows_consolidated"] == 0
+    assert night.report.metrics["schemas"] == 0
+    assert not night.memory.consolidated.any()
+    assert len(night.memory.known) == 0
+    update = decode(PolicyUpdate, night.outbox[-2].value)
+    assert update.anomaly_location == ""
+    free = settings_for(tmp_path, rules=())
+    after = sleep(free, night.memory, night_of(2, rows_of(free, 2)))
+    # 400 rows fit into the buffer, but those of yesterday and of tonight are 500.
+    assert after.report.metrics["rows_consolidated"] == 400
+    assert after.report.metrics["rows_new"] == 250
+
+
+def test_the_buffer_is_the_tail_in_total_order_and_the_cut_is_consolidated_whole(tmp_path: Path) -> None:
+    """650 rows into a buffer of 400: all move schemas, the last 400 stay."""
+    settings = settings_for(tmp_path)
+    rows = rows_of(settings, 1, 650)
+    night = sleep(settings, Memory.empty(MARKET), night_of(1, rows))
+    assert night.report.metrics["rows_consolidated"] == 650
+    assert night.memory.rows is not None
+    assert (night.memory.rows.transition_id == rows.sorted().transition_id[-400:]).all()
+    limited = msgspec.structs.replace(
+        settings, neocortex=msgspec.structs.replace(settings.neocortex, consolidate="buffer")
+    )
+    night = sleep(limited, Memory.empty(MARKET), night_of(1, rows), run="limited")
+    assert night.report.metrics["rows_consolidated"] == 400
+
+
+def test_what_is_announced_is_what_the_store_will_hold(settings: Settings) -> None:
+    """Three nights of events folded into a table equal the vector store's payloads, every field."""
+    memory, table = Memory.empty(MARKET), {}
+    ids: list[str] = []
+    for day in (1, 2, 3):
+        night = sleep(settings, memory, night_of(day, rows_of(settings, day)))
+        memory = night.memory
+        updates = [decode(SchemaUpdate, r.value) for r in night.outbox if r.topic == SCHEMA_UPDATES]
+        ids += [update.event_id for update in updates]
+        for update in updates:
+            if update.kind in {"created", "updated", "revived"}:
+                table[update.schema_id] = update
+            else:
+                del table[update.schema_id]
+    schemas, episodes = vector_points(memory, FEATURES)
+    assert memory.knowledge is not None
+    assert len(ids) == len(set(ids))
+    assert len(table) == len(schemas) == len(memory.knowledge.bank.num_points)
+    for point in schemas:
+        told = msgspec.to_builtins(table[point.payload["schema_id"]])
+        assert point.payload == {name: told[name] for name in point.payload}
+        assert {"mean", "covariance", "num_points", "cycle_id", "bank_version"} <= set(point.payload)
+    assert len(episodes) == 400
+    np.testing.assert_allclose([np.linalg.norm(e.vector) for e in episodes], 1.0)
+
+
+def test_an_outbox_ends_with_policy_and_report_and_its_files_are_as_told(
+    settings: Settings, first: NightResult
+) -> None:
+    night = sleep(settings, Memory.empty(MARKET), night_of(1, rows_of(settings, 1), duplicates=7))
+    assert [r.topic for r in night.outbox[-2:]] == [POLICY_UPDATES, SLEEP_REPORTS]
+    policy = decode(PolicyUpdate, night.outbox[-2].value)
+    assert not Path(policy.location).is_absolute()
+    weights = load_weights(Path(settings.data_dir) / policy.location, policy.sha256)
+    assert night.memory.knowledge is not None
+    assert array_digest(weights) == array_digest(night.memory.knowledge.slow)
+    report = decode(SleepReport, night.outbox[-1].value)
+    assert report == night.report
+    assert report.digest == night.memory.digest() == first.memory.digest()
+    assert report.metrics["ingest_duplicates"] == 7
+
+
+def test_states_far_from_all_schemas_are_flagged_from_the_second_night(settings: Settings) -> None:
+    """Ten planted outliers are found by the model of the night before, and few others."""
+    memory = sleep(settings, Memory.empty(MARKET), night_of(1, rows_of(settings, 1))).memory
+    rows = rows_of(settings, 2)
+    state = rows.state.copy()
+    state[::25] += 60.0
+    night = sleep(settings, memory, night_of(2, replace(rows, state=state)))
+    assert 10 <= night.report.metrics["anomalies"] <= 35
+
+
+def test_a_partition_without_a_cut_is_named(settings: Settings) -> None:
+    given = replace(night_of(1, rows_of(settings, 1)), missing=(2, 3))
+    assert any("partition 2, 3" in note for note in sleep(settings, Memory.empty(MARKET), given).report.notes)
+
+
+def test_late_rows_are_counted(settings: Settings) -> None:
+    """Rows stamped before the last close that come a night later take part and are counted."""
+    rows = rows_of(settings, 1)
+    memory = sleep(settings, Memory.empty(MARKET), night_of(1, rows.take(slice(0, 230)))).memory
+    late = Transitions.concatenate([rows.take(slice(230, None)), rows_of(settings, 2)])
+    night = sleep(settings, memory, night_of(2, late))
+    assert night.report.metrics["rows_late"] == 20
+    assert night.report.metrics["rows_consolidated"] == 270
+
+
+def test_vector_actions_are_refused_before_anything_is_read(settings: Settings) -> None:
+    market = MarketSettings(features=FEATURES, action_dim=2)
+    vector = msgspec.structs.replace(settings, markets={MARKET: market})
+
+    def never() -> object:
+        raise AssertionError("the topic was read")
+
+    with pytest.raises(ConfigError, match="vector actions"):
+        sleep(vector, Memory.empty(MARKET), never)  # type: ignore[arg-type]  # must not be called
+
+
+def test_a_feature_without_variance_is_refused_by_name(settings: Settings) -> None:
+    rows = rows_of(settings, 1)
+    state = rows.state.copy()
+    state[:, 2] = 1.0
+    with pytest.raises(ConfigError, match="volume"):
+        sleep(settings, Memory.empty(MARKET), night_of(1, replace(rows, state=state)))
+
+
+def test_an_owner_that_has_lost_the_market_writes_nothing(settings: Settings) -> None:
+    def guard() -> None:
+        raise SessionError("epoch 3 is old")
+
+    with pytest.raises(SessionError):
+        sleep(settings, Memory.empty(MARKET), night_of(1, rows_of(settings, 1)), guard=guard)
+    assert list(Path(settings.data_dir).rglob("*.npz")) == []
+
+
+def test_ids_that_only_begin_alike_are_told_apart() -> None:
+    """Digests are looked up exactly, at both ends of the sorted array and between."""
+    ids = np.array([b"a", b"a ", b"b", b""], "S64")
+    known = np.sort(id_digests(ids))
+    assert is_known(ids, known).all()
+    assert not is_known(np.array([b"c", b"aa", b"a  "], "S64"), known).any()
+    assert not is_known(ids, known[:0]).any()
+
+
+def test_days_do_not_overlap() -> None:
+    """What the other tests rest on: a day's rows lie before its close and after the last one."""
+    settings = settings_for(Path("unused"))
+    rows = rows_of(settings, 2, 650)
+    assert night_of(1, rows).closed_at < rows.timestamp.min()
+    assert rows.timestamp.max() <= night_of(2, rows).closed_at < 3 * DAY
