@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import Literal, TypeVar
+import re
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from janus_memory.errors import WireError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = [
     "Anomaly",
@@ -30,6 +33,7 @@ __all__ = [
     "decode",
     "encode",
     "event_id",
+    "is_session_id",
 ]
 
 VERSION = 1
@@ -38,6 +42,11 @@ VERSION = 1
 def event_id(*parts: str | int) -> str:
     """32 hex digits of SHA-256 over the parts; equal parts give equal ids."""
     return hashlib.sha256("\x1f".join(str(p) for p in parts).encode()).hexdigest()[:32]
+
+
+def is_session_id(text: str) -> bool:
+    """Whether a session may have this name: 1 to 64 letters, digits and `. _ : + -`, a letter or digit first."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,63}", text) is not None
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

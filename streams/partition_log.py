@@ -18,11 +18,11 @@ import numpy as np
 
 from janus_memory.config import verdict_version
 from janus_memory.errors import WireError
-from janus_memory.events import Barrier, Cut, DeadLetter, decode, event_id
+from janus_memory.events import Barrier, Cut, DeadLetter, decode, event_id, is_session_id
 from janus_memory.transition import Transitions
 from streams.codec import read_frame, read_json
 from streams.topics import BARRIER_TYPE, CONTENT_TYPE, FRAME_TYPE, JSON_TYPE
-from streams.validation import NS_PER_MS, judge
+from streams.validation import judge, latest_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["EARLY_LIMIT", "Applied", "PartitionLog", "RawRecord", "Rejection", "content_type", "dead_letter"]
 
 EARLY_LIMIT = 1_000_000
-_INT64_MAX = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +171,7 @@ class PartitionLog:
 
     def _apply_barrier(self, record: RawRecord) -> Applied:
         try:
-            barrier = _read_barrier(record, self._spec)
+            barrier = _read_barrier(record, self._spec, self._settings)
         except WireError as error:
             self._hash(record)
             return Applied(rejected=Rejection(str(error)))
@@ -246,7 +245,7 @@ def dead_letter(
     return DeadLetter(
         event_id=event_id("dead-letter", topic, partition, record.offset),
         market=market,
-        as_of=min(max(record.timestamp_ms, 0) * NS_PER_MS, _INT64_MAX),
+        as_of=latest_time(max(record.timestamp_ms, 0), 0.0),
         topic=topic,
         partition=partition,
         offset=record.offset,
@@ -259,8 +258,21 @@ def dead_letter(
     )
 
 
-def _read_barrier(record: RawRecord, spec: MarketSpec) -> Barrier:
+def _read_barrier(record: RawRecord, spec: MarketSpec, settings: IngestSettings) -> Barrier:
+    """The barrier that a record is.
+
+    Raises:
+        WireError: it is none, or one that cannot be consumed. A close in the future is refused because no
+            later close would ever be later than it.
+    """
     barrier = decode(Barrier, record.value or b"")
+    if not is_session_id(barrier.session_id):
+        raise WireError(f"barrier of session {barrier.session_id[:64]!r}, which is no session id")
+    if barrier.as_of > latest_time(record.timestamp_ms, settings.max_clock_skew_s):
+        raise WireError(
+            f"barrier of session {barrier.session_id}: its close {barrier.as_of} is ahead of the record's Kafka "
+            "timestamp; send the close again with the right time"
+        )
     if barrier.market != spec.name:
         raise WireError(f"barrier of market {barrier.market[:64]!r} on the topic of market {spec.name!r}")
     return barrier

@@ -1,9 +1,9 @@
 """Send a market's transitions and its open and close events: what a trading system needs.
 
     async with JanusProducer(settings.kafka, settings.market("fx").spec("fx")) as producer:
-        await producer.open_market("2026-03-02/1", at=1772442000_000000000)
+        await producer.open_market("2026-03-02.1", at=1772442000_000000000)
         await producer.send(rows)
-        await producer.close_market("2026-03-02/1", at=1772470800_000000000)
+        await producer.close_market("2026-03-02.1", at=1772470800_000000000)
 
 All rows of an episode go under one key, in the order given. Sending the same rows again after an error is
 safe: their ids make it idempotent.
@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from janus_memory.errors import BrokerError, ConfigError, WireError
-from janus_memory.events import MarketEvent, encode, event_id
+from janus_memory.events import MarketEvent, encode, event_id, is_session_id
 from streams.codec import encode_frame
 from streams.connection import client_options, wait_for_broker
 from streams.topics import CONTENT_TYPE, FRAME_TYPE, JSON_TYPE, MARKET_EVENTS, transitions
@@ -46,16 +46,16 @@ def market_event(market: str, kind: Literal["open", "close"], session_id: str, a
     Args:
         market: the market.
         kind: what happened.
-        session_id: the session, such as "2026-03-02/1" (exchange-local date and ordinal).
+        session_id: the session, such as "2026-03-02.1" (exchange-local date and ordinal).
         at: market time of it, UTC nanoseconds; not negative.
 
     Raises:
-        ConfigError: an empty session id or a negative time.
+        ConfigError: a session id that cannot be used, or a negative time.
     """
-    if not session_id or at < 0:
+    if not is_session_id(session_id) or at < 0:
         raise ConfigError(
-            f"market {market}: {kind} of session {session_id!r} at {at}: a session needs a name and a time "
-            "of at least 0 (UTC nanoseconds); nothing was sent"
+            f"market {market}: {kind} of session {session_id!r} at {at}: a session needs a name of 1 to 64 "
+            "letters, digits and . _ : + - and a time of at least 0 (UTC nanoseconds); nothing was sent"
         )
     return MarketEvent(
         event_id=event_id("market", market, kind, session_id, at),

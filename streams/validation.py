@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from janus_memory.transition import MarketSpec, Transitions
     from streams.codec import Frame, Ids
 
-__all__ = ["NS_PER_MS", "Verdict", "judge"]
+__all__ = ["Verdict", "judge", "latest_time"]
 
-NS_PER_MS = 1_000_000
+_NS_PER_MS = 1_000_000
 _INT64_MAX = 2**63 - 1
 
 
@@ -41,6 +41,11 @@ class Verdict:
     reasons: tuple[str, ...]
 
 
+def latest_time(record_ms: int, max_skew_s: float) -> int:
+    """The latest market time, ns, that a record with this Kafka timestamp may speak of."""
+    return min(record_ms * _NS_PER_MS + round(max_skew_s * 1e9), _INT64_MAX)
+
+
 def judge(frame: Frame, spec: MarketSpec, *, record_ms: int, max_skew_s: float) -> Verdict:
     """Separate the rows that may be used from those that may not.
 
@@ -50,7 +55,7 @@ def judge(frame: Frame, spec: MarketSpec, *, record_ms: int, max_skew_s: float) 
         record_ms: the record's Kafka timestamp, UTC milliseconds.
         max_skew_s: how far ahead of it a row may be stamped, seconds.
     """
-    latest = min(record_ms * NS_PER_MS + round(max_skew_s * 1e9), _INT64_MAX)
+    latest = latest_time(record_ms, max_skew_s)
     reason_of: dict[int, str] = {}
     for bad, reason in _failures(frame, spec, latest):
         for row in np.flatnonzero(np.broadcast_to(bad, frame.n)).tolist():

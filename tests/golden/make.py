@@ -105,7 +105,7 @@ def packed(values: list[float], shape: list[int]) -> dict[str, object]:
 
 def events() -> dict[str, dict[str, object]]:
     """One of each event, by file name."""
-    close, session, cycle = 1772470800000000000, "2026-03-02/1", "fx/2026-03-02/1"
+    close, session, cycle = 1772470800000000000, "2026-03-02.1", "fx/2026-03-02.1"
     raw = frame("fx", struct.pack("<2i", *ACTION), struct.pack("<2i", *NEXT_ACTION))
 
     def event(kind: str, as_of: int = close) -> dict[str, object]:

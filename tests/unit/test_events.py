@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from janus_memory.errors import WireError
-from janus_memory.events import Barrier, Cut, MarketEvent, PackedArray, decode, encode, event_id
+from janus_memory.errors import SessionError, WireError
+from janus_memory.events import (
+    Barrier,
+    Cut,
+    MarketEvent,
+    PackedArray,
+    decode,
+    encode,
+    event_id,
+    is_session_id,
+)
+from janus_memory.sleep.sessions import session_folder
 
 BARRIER = Barrier(event_id="x", market="fx", as_of=5, session_id="d1")
 
@@ -71,6 +83,17 @@ def test_random_bytes_are_refused(data: bytes) -> None:
     """The only error is WireError."""
     with pytest.raises(WireError):
         decode(Cut, data)
+
+
+@given(st.one_of(st.text(max_size=4), st.from_regex(r"[0-9a-zA-Z._:+/-]{1,66}", fullmatch=True)))
+def test_a_session_id_is_what_can_be_a_folder(text: str) -> None:
+    """Events refuse exactly the names that the state folder would refuse."""
+    try:
+        session_folder(Path(), text)
+    except SessionError:
+        assert not is_session_id(text)
+    else:
+        assert is_session_id(text)
 
 
 def test_a_cut_has_a_key_of_its_own() -> None:

@@ -8,7 +8,7 @@ import itertools
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from wire_rows import DISCRETE, NOW_MS, barrier_record, frame_record, make_rows
+from wire_rows import DISCRETE, NOW_MS, NOW_NS, barrier_record, frame_record, make_rows
 
 from janus_memory.config import IngestSettings, verdict_version
 from janus_memory.events import Cut, decode, encode, event_id
@@ -253,6 +253,8 @@ def test_rows_before_the_resumed_cut_only_fill_the_window() -> None:
         (RawRecord(0, NOW_MS, None, b"\xff", BARRIER_TYPE), "not a Barrier"),
         (RawRecord(0, NOW_MS, None, None, BARRIER_TYPE), "not a Barrier"),
         (barrier_record(0, "d1", 5, market="other"), "barrier of market 'other'"),
+        (barrier_record(0, "../d1", 5), "no session id"),
+        (barrier_record(0, "d1", NOW_NS + 60_000_000_001), "ahead of the record's Kafka timestamp"),
     ],
 )
 def test_a_bad_record_is_rejected_whole(record: RawRecord, reason: str) -> None:

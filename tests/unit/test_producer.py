@@ -140,10 +140,10 @@ def test_frames_of_no_rows_are_refused() -> None:
         JanusProducer(KafkaSettings(), DISCRETE, frame_rows=0)
 
 
-@pytest.mark.parametrize(("session", "at"), [("", 5), ("d1", -1)])
+@pytest.mark.parametrize(("session", "at"), [("", 5), ("d/1", 5), ("../x", 5), ("d1", -1)])
 def test_an_event_needs_a_session_and_a_time(session: str, at: int) -> None:
     """A close that nobody can match is refused before it is sent."""
-    with pytest.raises(ConfigError, match="needs a name and a time"):
+    with pytest.raises(ConfigError, match="needs a name of 1 to 64"):
         market_event("fx", "close", session, at)
 
 
