@@ -16,9 +16,10 @@ from janus_memory.transition import Transitions
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
+
     from janus_memory.store.arrays import Arrays
     from janus_memory.transition import MarketSpec
-    from numpy.typing import NDArray
 
 __all__ = ["EpisodicBuffer"]
 
@@ -116,7 +117,7 @@ class EpisodicBuffer:
         """The buffer a snapshot was taken of; under a smaller capacity, its newest arrivals."""
         buffer = cls(spec, capacity)
         rows = Transitions.from_arrays(arrays, "rows/")
-        buffer._arrived = int(arrays["arrived"]) - len(rows)  # type: ignore[call-overload]  # a snapshot's own int64
+        buffer._arrived = int(arrays["arrived"]) - len(rows)
         buffer.extend(rows)
         return buffer
 

@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
+import optax  # type: ignore[import-untyped]  # optax ships no types
 
 from janus_memory.hippocampus.sparse import active_units, top_k
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
+
     from janus_memory.config import HippocampusSettings
     from janus_memory.store.arrays import Arrays
-    from numpy.typing import NDArray
 
 __all__ = ["COSINE_EDGES", "Separation", "SeparationReport"]
 
@@ -82,11 +83,11 @@ class Separation:
         )
 
     def hidden(self, x: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-        """h = ReLU(W x + b) (E2), float32 [n, d_h]; a row's bits do not depend on the other rows."""
+        """The hidden layer h = ReLU(W x + b) (E2), float32 [n, d_h]; a row's bits do not depend on the other rows."""
         x = np.ascontiguousarray(x, np.float32)
         # einsum and not a matrix product: BLAS changes last bits with the batch and the number of threads.
-        h = np.einsum("nd,hd->nh", x, self.weights, optimize=False)
-        return np.maximum(h + self.bias, np.float32(0))
+        h: NDArray[np.float32] = np.einsum("nd,hd->nh", x, self.weights, optimize=False)
+        return np.asarray(np.maximum(h + self.bias, np.float32(0)), np.float32)
 
     def code(self, x: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """The sparse code c = TopK(h, k) (E5) of standardised states [n, d]; float32 [n, d_h]."""
@@ -127,9 +128,9 @@ class Separation:
             jnp.asarray(self.bias),
             jnp.asarray(x, jnp.float32),
             jnp.asarray(batches, jnp.int32),
-            jnp.float32(settings.lambda_ortho),
-            jnp.float32(settings.separation_weight),
-            jnp.float32(settings.separation_rate),
+            ortho=jnp.float32(settings.lambda_ortho),
+            separate=jnp.float32(settings.separation_weight),
+            rate=jnp.float32(settings.separation_rate),
             k=self.k,
         )
         return Separation(np.array(weights), self.bias, self.k)
@@ -145,7 +146,7 @@ class Separation:
 
 
 def _loss(
-    weights: jax.Array, bias: jax.Array, x: jax.Array, ortho: jax.Array, separate: jax.Array, k: int
+    weights: jax.Array, bias: jax.Array, x: jax.Array, *, ortho: jax.Array, separate: jax.Array, k: int
 ) -> jax.Array:
     """L_ortho (E4) plus the separation term, on one batch x [B, d]."""
     gram = weights.T @ weights - jnp.eye(weights.shape[1])
@@ -168,10 +169,10 @@ def _descend(
     bias: jax.Array,
     x: jax.Array,
     batches: jax.Array,
+    *,
     ortho: jax.Array,
     separate: jax.Array,
     rate: jax.Array,
-    *,
     k: int,
 ) -> jax.Array:
     """Adam on W over the batches [steps, B] of row numbers, compiled as one loop."""
@@ -179,7 +180,7 @@ def _descend(
 
     def step(carry: tuple[jax.Array, Any], rows: jax.Array) -> tuple[tuple[jax.Array, Any], None]:
         current, state = carry
-        gradient = jax.grad(_loss)(current, bias, x[rows], ortho, separate, k)
+        gradient = jax.grad(_loss)(current, bias, x[rows], ortho=ortho, separate=separate, k=k)
         change, state = optimiser.update(gradient, state)
         return (current + change, state), None
 

@@ -14,12 +14,12 @@ __all__ = ["active_units", "top_k"]
 
 
 def active_units(rho: float, n_units: int) -> int:
-    """k = ceil(rho d_h), at least one and at most all (E6)."""
+    """K = ceil(rho d_h), at least one and at most all (E6)."""
     return min(max(1, math.ceil(rho * n_units)), n_units)
 
 
 def top_k(h: NDArray[np.floating[Any]], k: int) -> NDArray[np.float32]:
-    """c = TopK(h, k) (E5).
+    """C = TopK(h, k) (E5).
 
     Args:
         h: activations [n, d_h], finite.

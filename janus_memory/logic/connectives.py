@@ -25,23 +25,23 @@ STABLE = 1e-4
 
 
 def negation(a: Truth) -> Truth:
-    """Not a = 1 - a; already stable."""
+    """Negation 1 - a; already stable."""
     return 1.0 - _checked(a)
 
 
 def conjunction(a: Truth, b: Truth, eps: float = 0.0) -> Truth:
-    """A and b = a b."""
+    """Conjunction a b."""
     return _off_zero(_checked(a), eps) * _off_zero(_checked(b), eps)
 
 
 def disjunction(a: Truth, b: Truth, eps: float = 0.0) -> Truth:
-    """A or b = a + b - a b, in the form that cannot leave [0, 1] by rounding."""
+    """Disjunction a + b - a b, in the form that cannot leave [0, 1] by rounding."""
     a, b = _off_one(_checked(a), eps), _off_one(_checked(b), eps)
     return a + (1.0 - a) * b
 
 
 def implication(a: Truth, b: Truth, eps: float = 0.0) -> Truth:
-    """A implies b = 1 - a + a b (Reichenbach)."""
+    """Implication 1 - a + a b (Reichenbach)."""
     a, b = _off_zero(_checked(a), eps), _off_one(_checked(b), eps)
     return (1.0 - a) + a * b
 

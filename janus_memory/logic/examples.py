@@ -14,7 +14,7 @@ EXAMPLE_RULES: tuple[RuleSettings, ...] = (
     ),
     RuleSettings(
         name="volatility-scaled position limit",
-        text="forall: abs(position) * volatility_24h > 0.002 ~ 0.0002 implies action == flat",
+        text="forall: abs(position) * volatility_24h > 0.0016 ~ 0.0002 implies action == flat",
     ),
     RuleSettings(
         name="no adding to a loser",

@@ -43,6 +43,15 @@ __all__ = [
 
 Operator = Literal["<", "<=", ">", ">=", "==", "!="]
 
+_CRISP: dict[Operator, np.ufunc] = {
+    "<": np.less,
+    "<=": np.less_equal,
+    ">": np.greater,
+    ">=": np.greater_equal,
+    "==": np.equal,
+    "!=": np.not_equal,
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Ground:
@@ -207,7 +216,7 @@ class Compare:
         if not (np.isfinite(left).all() and np.isfinite(right).all()):
             raise RuleError("a comparison meets NaN or infinity; nothing was evaluated; repair the rows")
         if self.softness is None:
-            return _crisp(self.operator, left, right).astype(np.float64)
+            return np.asarray(_CRISP[self.operator](left, right), np.float64)
         z = (left - right) / self.softness
         if self.operator in {"==", "!="}:
             near = np.exp(-0.5 * z * z)
@@ -228,7 +237,7 @@ class ActionIs(_Leaf):
 
     def truth(self, ground: Ground) -> NDArray[np.float64]:
         """0 or 1."""
-        return ((ground.action == self.index) == self.same).astype(np.float64)
+        return np.asarray((ground.action == self.index) == self.same, np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,19 +322,3 @@ def _known(source: NDArray[np.float64] | None, what: str) -> NDArray[np.float64]
     if source is None:
         raise RuleError(f"a formula mentions the {what}, which is not known here; nothing was evaluated")
     return source
-
-
-def _crisp(operator: Operator, left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.bool_]:
-    match operator:
-        case "<":
-            return left < right
-        case "<=":
-            return left <= right
-        case ">":
-            return left > right
-        case ">=":
-            return left >= right
-        case "==":
-            return left == right
-        case "!=":
-            return left != right

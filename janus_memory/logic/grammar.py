@@ -151,7 +151,8 @@ def _syntax_message(name: str, text: str, error: UnexpectedInput) -> str:
     column = len(text) + 1
     found = "the end of the rule"
     if isinstance(error, UnexpectedCharacters):
-        column, found = error.pos_in_stream + 1, repr(text[error.pos_in_stream])
+        place = error.pos_in_stream or 0
+        column, found = place + 1, repr(text[place])
         names: Iterable[str] = error.allowed or ()
     else:
         names = error.expected if isinstance(error, UnexpectedToken) else ()
@@ -230,7 +231,7 @@ class _Reader:
             index = self._lookup(which, self._known.actions, "action")
         return f.ActionIs(index, same=operator == "==")
 
-    def _term(self, tree: Tree[Token]) -> f.Term:
+    def _term(self, tree: Tree[Token]) -> f.Term:  # noqa: PLR0911  (a table: one return for each kind)
         match str(tree.data):
             case "sum":
                 signs = (1, *(_sign(token) for token in _tokens(tree)))
@@ -279,11 +280,13 @@ class _Reader:
         return known.index(word)
 
     def _fail(self, token: Token, what: str) -> NoReturn:
-        raise RuleError(f"rule {self._name!r}, column {(token.start_pos or 0) + 1}: {what}; nothing was loaded")
+        raise RuleError(
+            f"rule {self._name!r}, column {(token.start_pos or 0) + 1}: {what}; nothing was loaded"
+        )
 
 
 def _sign(token: Token) -> int:
-    return -1 if token == "-" else 1
+    return -1 if str(token) == "-" else 1
 
 
 def _trees(tree: Tree[Token]) -> list[Tree[Token]]:

@@ -16,10 +16,11 @@ from janus_memory.logic.grammar import Vocabulary, parse_rule
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from janus_memory.config import RuleSettings
     from janus_memory.logic.grammar import ParsedRule
     from janus_memory.transition import Transitions
-    from numpy.typing import NDArray
 
 __all__ = ["KnowledgeBase", "rule_truths", "satisfaction", "violations"]
 
@@ -177,8 +178,8 @@ def satisfaction(
     """
     error = 0.0
     for share, truth in zip(_shares(weights), rule_truths(truths, exists, p), strict=True):
-        error += float(share) * (1.0 - float(truth)) ** p
-    return 1.0 - min(error, 1.0) ** (1.0 / p)
+        error += float(share) * math.pow(1.0 - float(truth), p)
+    return 1.0 - math.pow(min(error, 1.0), 1.0 / p)
 
 
 def _shares(weights: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -20,14 +20,23 @@ from janus_memory.logic import satisfaction
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from numpy.typing import NDArray
+
     from janus_memory.config import NeocortexSettings
     from janus_memory.store.arrays import Arrays
     from janus_memory.transition import Transitions
-    from numpy.typing import NDArray
 
     Encoder = Callable[[NDArray[np.float64]], NDArray[np.float32]]
 
-__all__ = ["RecallFit", "RecallGate", "episode_index", "logic_gate", "pass_rates", "passes", "shuffle_features"]
+__all__ = [
+    "RecallFit",
+    "RecallGate",
+    "episode_index",
+    "logic_gate",
+    "pass_rates",
+    "passes",
+    "shuffle_features",
+]
 
 _TOLERANCE = 1e-7
 _MAX_ITERATIONS = 2000
@@ -103,13 +112,10 @@ class RecallGate:
             slope = np.append(transposed @ pull + settings.recall_l2 * w, pull.sum())
             return float(loss), slope
 
-        found = minimize(
-            objective,
-            np.zeros(codes.shape[1] + 1),
-            jac=True,
-            method="L-BFGS-B",
-            options={"gtol": _TOLERANCE, "ftol": 0.0, "maxiter": _MAX_ITERATIONS, "maxfun": 2 * _MAX_ITERATIONS},
-        )
+        start = np.zeros(codes.shape[1] + 1)
+        limits = {"gtol": _TOLERANCE, "ftol": 0.0, "maxiter": _MAX_ITERATIONS, "maxfun": 2 * _MAX_ITERATIONS}
+        with np.errstate(invalid="ignore"):
+            found = minimize(objective, start, jac=True, method="L-BFGS-B", options=limits)
         gradient = float(np.abs(found.jac).max())
         # Negated so that NaN is caught. The line search may end a little above the tolerance by rounding.
         if not gradient < 1e3 * _TOLERANCE:

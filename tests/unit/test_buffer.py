@@ -1,0 +1,166 @@
+"""The episodic buffer against a deque of rows."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from janus_memory.errors import ConfigError, WireError
+from janus_memory.hippocampus.buffer import EpisodicBuffer
+from janus_memory.store.arrays import array_digest
+from janus_memory.transition import MarketSpec, Transitions
+
+SPEC = MarketSpec("fx", ("a", "b"), "discrete", 3)
+VECTOR = MarketSpec("fx", ("a", "b"), "vector", 2)
+
+
+def make_rows(n: int, seed: int, spec: MarketSpec = SPEC) -> Transitions:
+    """Rows with ids of their own, times out of order and a few episodes and domains."""
+    rng = np.random.default_rng(seed)
+    rows = Transitions.empty(spec, n)
+    rows.transition_id[:] = [f"{seed}-{i}".encode() for i in range(n)]
+    rows.episode_id[:] = [f"e{i}".encode() for i in rng.integers(0, 3, n)]
+    rows.domain[:] = [f"d{i}".encode() for i in rng.integers(0, 2, n)]
+    rows.timestamp[:] = rng.integers(0, 50, n)
+    rows.state[:] = rng.standard_normal((n, 2))
+    rows.reward[:] = rng.standard_normal(n)
+    rows.action[:] = rng.integers(0, 3, rows.action.shape)
+    return rows
+
+
+def same(left: Transitions, right: Transitions) -> bool:
+    return left.canonical_bytes() == right.canonical_bytes()
+
+
+def singles(rows: Transitions) -> list[Transitions]:
+    return [rows.take(slice(i, i + 1)) for i in range(len(rows))]
+
+
+def joined(spec: MarketSpec, parts: list[Transitions]) -> Transitions:
+    return Transitions.concatenate([Transitions.empty(spec), *parts])
+
+
+@given(
+    capacity=st.integers(1, 9),
+    sizes=st.lists(st.integers(0, 20), max_size=6),
+    spec=st.sampled_from([SPEC, VECTOR]),
+)
+def test_blocks_equal_a_deque_of_single_rows(capacity: int, sizes: list[int], spec: MarketSpec) -> None:
+    """Whatever the block sizes, the last `capacity` rows are held in arrival order."""
+    buffer, one_by_one = EpisodicBuffer(spec, capacity), EpisodicBuffer(spec, capacity)
+    model: deque[Transitions] = deque(maxlen=capacity)
+    for seed, size in enumerate(sizes):
+        block = make_rows(size, seed, spec)
+        buffer.extend(block)
+        for row in singles(block):
+            one_by_one.extend(row)
+        model.extend(singles(block))
+    expected = joined(spec, list(model))
+    assert len(buffer) == len(model)
+    assert buffer.arrived == sum(sizes)
+    assert same(buffer.rows(), expected)
+    assert array_digest(buffer.snapshot()) == array_digest(one_by_one.snapshot())
+
+
+@given(
+    capacity=st.integers(1, 12),
+    n=st.integers(0, 30),
+    start=st.integers(-5, 55),
+    width=st.integers(0, 60),
+)
+def test_questions_equal_a_scan_in_the_total_order(capacity: int, n: int, start: int, width: int) -> None:
+    """Time, episode and domain are found under out-of-order arrival, sorted by (timestamp, id)."""
+    rows = make_rows(n, 7)
+    buffer = EpisodicBuffer(SPEC, capacity)
+    buffer.extend(rows)
+    held = sorted(singles(rows)[-capacity:], key=lambda r: (int(r.timestamp[0]), bytes(r.transition_id[0])))
+    newest = max((int(r.timestamp[0]) for r in held), default=0)
+
+    between = [r for r in held if start <= r.timestamp[0] < start + width]
+    assert same(buffer.between(start, start + width), joined(SPEC, between))
+    last = [r for r in held if r.timestamp[0] > newest - width]
+    assert same(buffer.last(width), joined(SPEC, last))
+    for name in ("e0", "e1", "absent"):
+        expected = [r for r in held if r.episode_id[0] == name.encode()]
+        assert same(buffer.episode(name), joined(SPEC, expected))
+    assert same(buffer.domain(b"d1"), joined(SPEC, [r for r in held if r.domain[0] == b"d1"]))
+
+
+def test_last_reaches_past_the_beginning_of_time() -> None:
+    """A duration longer than int64 can subtract means everything."""
+    buffer = EpisodicBuffer(SPEC, 4)
+    rows = make_rows(2, 0)
+    rows.timestamp[:] = np.iinfo(np.int64).min + 5
+    buffer.extend(rows)
+    assert len(buffer.last(10**18)) == 2
+
+
+def test_an_answer_is_a_copy() -> None:
+    """Later writes do not change rows handed out, and rows handed out do not change the ring."""
+    buffer = EpisodicBuffer(SPEC, 3)
+    buffer.extend(make_rows(3, 1))
+    answers = [buffer.rows(), buffer.between(-1, 99), Transitions.from_arrays(buffer.snapshot(), "rows/")]
+    before = [answer.canonical_bytes() for answer in answers]
+    buffer.extend(make_rows(3, 2))
+    assert [answer.canonical_bytes() for answer in answers] == before
+    kept = buffer.rows().canonical_bytes()
+    buffer.rows().state[:] = 0
+    assert buffer.rows().canonical_bytes() == kept
+
+
+@pytest.mark.parametrize("n", [0, 1, 3, 4, 11])
+def test_snapshot_then_restore_is_identity(n: int) -> None:
+    """A restored buffer answers and goes on like the first."""
+    first = EpisodicBuffer(SPEC, 4)
+    first.extend(make_rows(n, 3))
+    second = EpisodicBuffer.restore(SPEC, 4, first.snapshot())
+    for more in (0, 3, 6):
+        for buffer in (first, second):
+            buffer.extend(make_rows(more, more))
+        assert array_digest(first.snapshot()) == array_digest(second.snapshot())
+
+
+def test_restore_under_a_smaller_capacity_keeps_the_newest() -> None:
+    """Lowering the setting forgets the oldest arrivals."""
+    buffer = EpisodicBuffer(SPEC, 5)
+    rows = make_rows(8, 4)
+    buffer.extend(rows)
+    small = EpisodicBuffer.restore(SPEC, 2, buffer.snapshot())
+    assert same(small.rows(), rows.take(slice(6, 8)))
+    assert small.arrived == 8
+
+
+@pytest.mark.parametrize("name", ["state", "next_state", "action", "reward"])
+def test_rows_of_another_shape_are_refused_whole(name: str) -> None:
+    """A column that numpy would stretch to fit is refused by name, and nothing is written."""
+    buffer = EpisodicBuffer(SPEC, 4)
+    buffer.extend(make_rows(2, 5))
+    before = array_digest(buffer.snapshot())
+    rows = make_rows(2, 6)
+    wrong = Transitions.from_arrays({**rows.arrays(), name: np.zeros((2, 1), np.float32)})
+    with pytest.raises(WireError, match=f"column {name} "):
+        buffer.extend(wrong)
+    assert array_digest(buffer.snapshot()) == before
+
+
+def test_a_buffer_of_nothing_is_refused() -> None:
+    """Capacity zero names the setting."""
+    with pytest.raises(ConfigError, match=r"ingest\.capacity"):
+        EpisodicBuffer(SPEC, 0)
+
+
+def test_arrival_order_is_kept_past_many_turns() -> None:
+    """The ring turns many times; ids stay consecutive."""
+    buffer = EpisodicBuffer(SPEC, 7)
+    for turn in range(50):
+        rows = make_rows(3, turn)
+        rows.timestamp[:] = np.arange(3 * turn, 3 * turn + 3)
+        buffer.extend(rows)
+    times = buffer.rows().timestamp.tolist()
+    assert times[-1] == 149
+    assert all(b - a == 1 for a, b in pairwise(times))
