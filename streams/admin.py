@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ __all__ = ["Difference", "TopicPlan", "check_topics", "create_topics", "topic_pl
 _BATCH_OVERHEAD_BYTES = 64 * 1024
 _ALREADY_EXISTS = 36
 _UNKNOWN_TOPIC = 3
+_POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,7 @@ async def create_topics(settings: Settings, markets: Sequence[str]) -> list[str]
         missing = [plan for plan in plans if plan.name not in partitions]
         if missing:
             await _create(admin, missing, settings.kafka)
+            await _until_known(admin, missing, settings.kafka.connect_timeout_s)
         return [plan.name for plan in missing]
 
 
@@ -160,6 +163,19 @@ async def _create(admin: AIOKafkaAdminClient, plans: Sequence[TopicPlan], kafka:
                 f"topic {name} was not created: {for_code(code).__name__} {why[0] if why else ''}; others may "
                 "have been; correct the settings (kafka.replication_factor?) and run `janus topics create` again"
             )
+
+
+async def _until_known(admin: AIOKafkaAdminClient, plans: Sequence[TopicPlan], timeout_s: float) -> None:
+    """A created topic is known to the broker's metadata a moment later; clients must not come before that."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            while len(await _partitions(admin, plans)) < len(plans):  # noqa: ASYNC110  (a broker announces no topics)
+                await asyncio.sleep(_POLL_S)
+    except TimeoutError:
+        raise BrokerError(
+            f"topics were created, but the broker does not list them after {timeout_s:g} s; run "
+            "`janus topics check`"
+        ) from None
 
 
 async def _partitions(admin: AIOKafkaAdminClient, plans: Sequence[TopicPlan]) -> dict[str, int]:
