@@ -74,7 +74,7 @@ class Change:
 def facts_of(bank: SchemaBank) -> dict[str, SchemaFacts]:
     """The living schemas of a bank by id; the mean reward as a number that the store holds exactly."""
     columns = zip(
-        bank.ids,
+        (name.decode() for name in bank.ids.tolist()),
         bank.num_points,
         bank.avg_rewards,
         bank.created_at,
@@ -95,8 +95,8 @@ def net_changes(before: SchemaBank, after: SchemaBank) -> list[Change]:
         facts_of(before),
         facts_of(after),
         {old: after.resolve(old) or new for old, new in after.aliases.items()},
-        frozenset(before.archived_ids),
-        frozenset(after.archived_ids),
+        frozenset(i.decode() for i in before.archived_ids.tolist()),
+        frozenset(i.decode() for i in after.archived_ids.tolist()),
     )
 
 

@@ -34,7 +34,7 @@ MARKET = "fx"
 FEATURES = ("calm", "trend", "volume", "position")
 HOUR = 3_600_000_000_000
 DAY = 24 * HOUR
-CALM = RuleSettings(name="calm", text="forall: calm > 4 ~ 0.5 implies not (action == long)")
+CALM = RuleSettings(name="calm", text="forall: calm > 40 ~ 0.5 implies not (action == long)")
 
 
 def settings_for(data_dir: Path, *, rules: tuple[RuleSettings, ...] = (CALM,), **sleep: float) -> Settings:

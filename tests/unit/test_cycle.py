@@ -19,6 +19,7 @@ from janus_memory.sleep.announce import vector_points
 from janus_memory.sleep.cycle import NightStopped, read_commit
 from janus_memory.sleep.memory import Memory
 from janus_memory.sleep.phases.freeze import id_digests, is_known
+from janus_memory.sleep.phases.tidy import held_out
 from janus_memory.store.arrays import array_digest
 from janus_memory.topics import POLICY_UPDATES, SCHEMA_UPDATES, SLEEP_REPORTS
 from janus_memory.transition import Transitions
@@ -348,6 +349,18 @@ def test_ids_that_only_begin_alike_are_told_apart() -> None:
     assert is_known(ids, known).all()
     assert not is_known(np.array([b"c", b"aa", b"a  "], "S64"), known).any()
     assert not is_known(ids, known[:0]).any()
+
+
+def test_a_fifth_is_held_out_in_runs_of_whole_timestamps() -> None:
+    """Copies of one bar are on one side; with few bars rows are dealt singly; four rows hold out none."""
+    bars = np.repeat(np.arange(100) * 60, 20)
+    out = held_out(bars)
+    assert out.mean() == pytest.approx(0.2)
+    assert all(len(set(out[bars == bar])) == 1 for bar in np.unique(bars))
+    assert held_out(np.full(100, 7)).mean() == pytest.approx(0.2)
+    assert held_out(np.full(5, 7)).tolist() == [False] * 4 + [True]
+    assert not held_out(np.full(4, 7)).any()
+    assert held_out(np.zeros(0, np.int64)).shape == (0,)
 
 
 def test_days_do_not_overlap() -> None:

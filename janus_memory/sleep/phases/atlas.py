@@ -11,7 +11,6 @@ import numpy as np
 from janus_memory.atlas.layout import MapRequest
 from janus_memory.sleep.memory import MapDrawing, note, prefixed
 from janus_memory.store.arrays import subtree
-from janus_memory.transition import ID_BYTES
 
 if TYPE_CHECKING:
     from janus_memory.neocortex.bank import SchemaBank
@@ -46,7 +45,7 @@ def draw(night: Night, bank: SchemaBank, pool: Pool, scale: Scale) -> Drawn:
     settings = night.settings.atlas
     of_schemas = len(bank.ids) >= settings.min_points
     if of_schemas:
-        ids, points = np.array(bank.ids, f"S{ID_BYTES}"), bank.means
+        ids, points = bank.ids, bank.means
     else:
         n = min(len(pool.rows), settings.max_points)
         sample = pool.rows.take(np.linspace(0, len(pool.rows) - 1, n).astype(np.intp))

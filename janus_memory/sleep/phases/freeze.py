@@ -195,9 +195,7 @@ def fit_ground(pool: Pool, settings: Settings, spec: MarketSpec) -> Ground:
     """
     rows = pool.rows
     scale = Scale.fit(rows, spec.features, max_rows=settings.neocortex.frozen_rows)
-    return Ground(
-        scale, Background.fit(scale.standardise(rows.state), rows.timestamp, settings.neocortex)
-    )
+    return Ground(scale, Background.fit(scale.standardise(rows.state), rows.timestamp, settings.neocortex))
 
 
 def id_digests(ids: NDArray[np.bytes_]) -> NDArray[np.bytes_]:

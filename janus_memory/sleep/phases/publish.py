@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
 import msgspec
@@ -15,12 +15,15 @@ from janus_memory.sleep.announce import facts_of, net_changes, schema_event
 from janus_memory.sleep.memory import Announced, ModelFile, note, prefixed
 from janus_memory.sleep.outbox import OutboxRecord, pack_outbox, unpack_outbox
 from janus_memory.sleep.phases.consolidate import bank_before
-from janus_memory.sleep.phases.tidy import fit_anomalies, tidy
+from janus_memory.sleep.phases.tidy import fit_anomalies, held_out, tidy
 from janus_memory.store.arrays import subtree
 from janus_memory.topics import POLICY_UPDATES, SCHEMA_UPDATES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from janus_memory.sleep.announce import Change
     from janus_memory.sleep.night import Night
@@ -66,7 +69,7 @@ class Published:
             SchemaBank.restore(subtree(arrays, "bank/")),
             msgspec.json.decode(arrays["announced"].tobytes(), type=dict[str, Announced]),
             msgspec.json.decode(arrays["anomaly"].tobytes(), type=ModelFile | None),
-            unpack_outbox(arrays["records"]),
+            unpack_outbox(cast("NDArray[np.uint8]", arrays["records"])),
             msgspec.json.decode(arrays["metrics"].tobytes(), type=dict[str, float]),
         )
 
@@ -122,8 +125,10 @@ def _write_policy(night: Night, done: Consolidated) -> ModelFile:
 def _write_anomalies(
     night: Night, ground: Ground, bank: SchemaBank, pool: Pool, done: Consolidated
 ) -> ModelFile | None:
-    if not len(bank.ids):
-        return None
+    """The anomaly model's file; without schemas, or with too few rows to hold some out, the last one stays."""
+    known = night.memory.knowledge
+    if not len(bank.ids) or not held_out(pool.rows.timestamp[pool.open]).any():
+        return known.anomaly if known else None
     path = night.models / f"anomaly-{quote(night.session_id, safe='')}.safetensors"
     model = fit_anomalies(night, ground, bank, pool, done.passed)
     return ModelFile(night.located(path), model.save(path))

@@ -36,12 +36,14 @@ def tidy(night: Night, bank: SchemaBank, background: Background, pool: Pool) -> 
 
 
 def held_out(timestamps: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Every fifth of 25 runs of distinct timestamps.
+    """Every fifth of 25 runs of distinct timestamps; bool [n], none below five rows.
 
     Rows of one timestamp stay together: many agents on one bar are near-copies, and a copy of a state that
-    was fitted is not held out.
+    was fitted is not held out. With fewer than five distinct timestamps it is every fifth row.
     """
     moments, index = np.unique(timestamps, return_inverse=True)
+    if len(moments) < _HELD_OUT_EVERY:
+        moments, index = timestamps, np.arange(len(timestamps))
     block = index * min(_HELD_OUT_BLOCKS, len(moments)) // max(len(moments), 1)
     return np.asarray(block % _HELD_OUT_EVERY == _HELD_OUT_EVERY - 1)
 
@@ -73,7 +75,5 @@ def fit_anomalies(
     )
     tidy(night, shadow, ground.background, pool)
     judge = shadow if len(shadow.ids) else bank
-    calibrated = AnomalyModel.fit(judge, scale, x[out], rate)
-    return replace(
-        AnomalyModel.fit(bank, scale, x[out], rate), threshold=calibrated.threshold, cycle_id=night.cycle_id
-    )
+    threshold = AnomalyModel.fit(judge, scale, x[out], rate).threshold
+    return replace(AnomalyModel.fit(bank, scale, x[out], rate, night.cycle_id), threshold=threshold)
