@@ -37,6 +37,7 @@ from janus_memory.sleep.sessions import (
 )
 from janus_memory.sleep.workers import InProcessWorkers
 from janus_memory.store.arrays import write_bytes
+from janus_memory.threads import fix_threads
 from streams import cut_reader
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
     try:
         settings = load_settings(options.config)
+        fix_threads(settings.sleep.compute_threads)
         state = state_folder(Path(settings.data_dir), options.market)
         check_epoch(state, options.epoch)
         plan = read_plan(state, options.session)

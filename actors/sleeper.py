@@ -23,6 +23,7 @@ from actors.status import Status
 from janus_memory.errors import BrokerError, CutMismatchError, JanusError, SessionError
 from janus_memory.settings import load_settings
 from janus_memory.sleep.sessions import FINISHED, MarketState, read_cursor
+from janus_memory.threads import fix_threads
 from streams.connection import wait_for_broker
 from streams.cut_feed import follow_cuts
 
@@ -187,6 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         settings = load_settings(options.config)
+        fix_threads(settings.sleep.compute_threads)  # the head and the nights inherit it
         return asyncio.run(_until_signal(settings, Path(options.config), once=options.once))
     except JanusError as error:
         print(f"sleeper: {error}", file=sys.stderr, flush=True)

@@ -19,22 +19,22 @@ from ray.exceptions import RayTaskError
 from janus_memory.errors import JanusError
 from janus_memory.replay.swr import td_errors
 from janus_memory.sleep.workers import InProcessWorkers, blocks_of
+from janus_memory.threads import VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from janus_memory.neocortex.assignment import BankView, BlockScores
     from numpy.typing import NDArray
 
     from janus_memory.atlas.layout import MapRequest, MapResult
     from janus_memory.config import Settings
+    from janus_memory.neocortex.assignment import BankView, BlockScores
     from janus_memory.replay.swr import LearnerState, ReplayChunk, ReplayProblem
 
 __all__ = ["MapActor", "RayWorkers", "ReplayActor", "SchemaShard", "connect"]
 
 RESTARTS = 5
 START_TIMEOUT_S = 120.0
-_COMPUTE_PREFIXES = ("OMP_", "OPENBLAS_", "MKL_", "NUMBA_", "XLA_", "JAX_", "JANUS_")
 
 
 class ReplayActor:
@@ -158,7 +158,7 @@ class RayWorkers:
 def connect(address: str, market: str, session_id: str) -> None:
     """Become a driver of the cluster: one entry on the Jobs page, with market and session in its metadata.
 
-    Actors live in a namespace of this process, so that those of a killed driver are not in the way.
+    Call `janus_memory.threads.fix_threads` before: actors are given the thread counts of this process. Actors live in a namespace of this process, so that those of a killed driver are not in the way.
 
     Raises:
         ConnectionError, RayError: the cluster does not answer or refuses the token.
@@ -176,10 +176,8 @@ def connect(address: str, market: str, session_id: str) -> None:
 
 
 def _compute_environment() -> dict[str, str]:
-    """What decides how many threads compute, and on what: equal in driver and actors."""
-    chosen = {name: value for name, value in os.environ.items() if name.startswith(_COMPUTE_PREFIXES)}
-    # Ray gives an actor one OpenMP thread unless it is named here; the driver's own default is all cores.
-    return {"OMP_NUM_THREADS": str(os.cpu_count() or 1), **chosen}
+    """How many threads compute: equal in driver and actors, because the bits depend on it."""
+    return {name: os.environ[name] for name in VARIABLES if name in os.environ}
 
 
 def _start(kind: type[Any], name: str, settings: Settings) -> Any:
