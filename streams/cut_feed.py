@@ -67,11 +67,12 @@ async def follow_cuts(
 
 
 async def _places(consumer: AIOKafkaConsumer) -> list[TopicPartition]:
-    # A client knows only the topics that it has asked for; `topics()` asks for all of them.
-    known = await consumer.topics()
-    partitions = consumer.partitions_for_topic(topics.CUTS) if topics.CUTS in known else None
-    if not partitions:
+    if topics.CUTS not in await consumer.topics():
         raise BrokerError(f"topic {topics.CUTS} does not exist; run `janus topics create`")
+    first = TopicPartition(topics.CUTS, 0)
+    consumer.assign([first])
+    await consumer.end_offsets([first])  # only now does the consumer know how the topic is split
+    partitions = consumer.partitions_for_topic(topics.CUTS) or {0}
     return [TopicPartition(topics.CUTS, p) for p in sorted(partitions)]
 
 
