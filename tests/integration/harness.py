@@ -169,19 +169,22 @@ def make_rows(spec: MarketSpec, n: int, *, first: int = 0, seed: int = 0) -> Tra
 
 
 def send(
-    bootstrap: str, topic: str, records: Iterable[tuple[int, bytes | None, str | None]], **options: Any
+    bootstrap: str,
+    topic: str,
+    records: Iterable[tuple[int, bytes | None, str | None]],
+    key: bytes = b"k",
 ) -> list[int]:
     """Write (partition, value, content type) records, one after the other; their offsets."""
 
     async def run() -> list[int]:
-        producer = AIOKafkaProducer(bootstrap_servers=bootstrap, max_request_size=4_000_000, **options)
+        producer = AIOKafkaProducer(bootstrap_servers=bootstrap, max_request_size=4_000_000)
         await producer.start()
         try:
             sent = [
                 await producer.send(
                     topic,
                     value,
-                    key=b"k",
+                    key=key,
                     partition=partition,
                     headers=[(CONTENT_TYPE, kind.encode())] if kind else None,
                 )
