@@ -37,18 +37,23 @@ DAY = 24 * HOUR
 CALM = RuleSettings(name="calm", text="forall: calm > 40 ~ 0.5 implies not (action == long)")
 
 
-def settings_for(data_dir: Path, *, rules: tuple[RuleSettings, ...] = (CALM,), **sleep: float) -> Settings:
-    """Settings under which a night takes a second: small networks, few iterations, a plain projection as map."""
+def settings_for(
+    data_dir: Path, *, rules: tuple[RuleSettings, ...] = (CALM,), capacity: int = 250
+) -> Settings:
+    """Settings under which a night takes a second: small networks, few iterations, a plain projection as map.
+
+    With a capacity of one day's rows most nights have equal shapes, and compile once.
+    """
     market = MarketSettings(features=FEATURES, action_names=("short", "flat", "long"), rules=rules)
     return Settings(
         data_dir=str(data_dir),
-        ingest=IngestSettings(capacity=400),
+        ingest=IngestSettings(capacity=capacity),
         hippocampus=HippocampusSettings(separation_steps=10),
         replay=ReplaySettings(iterations=40, batch=32, checkpoint_every=10, block_rows=100),
         policy=PolicySettings(hidden=(16, 16)),
         neocortex=NeocortexSettings(recall_min_rows=10_000),
         atlas=AtlasSettings(min_points=100_000),
-        sleep=SleepSettings(warmup_rows=200, **sleep),  # type: ignore[arg-type]  # fields by name
+        sleep=SleepSettings(warmup_rows=200),
         markets={MARKET: market},
     )
 

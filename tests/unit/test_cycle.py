@@ -216,7 +216,7 @@ def test_early_rows_belong_to_the_next_night(settings: Settings) -> None:
 def test_rows_that_the_gates_reject_are_tried_again_while_they_are_in_the_buffer(tmp_path: Path) -> None:
     """A rule that nobody obeys rejects the whole night; without it the next night takes those rows in."""
     never = RuleSettings(name="never", text="forall: volume > 1000 ~ 0.5")
-    strict = settings_for(tmp_path, rules=(never,))
+    strict = settings_for(tmp_path, rules=(never,), capacity=400)
     night = sleep(strict, Memory.empty(MARKET), night_of(1, rows_of(strict, 1)))
     assert night.state == "committed"
     assert night.report.metrics["rows_consolidated"] == 0
@@ -225,26 +225,43 @@ def test_rows_that_the_gates_reject_are_tried_again_while_they_are_in_the_buffer
     assert len(night.memory.known) == 0
     update = decode(PolicyUpdate, night.outbox[-2].value)
     assert update.anomaly_location == ""
-    free = settings_for(tmp_path, rules=())
+    free = settings_for(tmp_path, rules=(), capacity=400)
     after = sleep(free, night.memory, night_of(2, rows_of(free, 2)))
     # 400 rows fit into the buffer, but those of yesterday and of tonight are 500.
     assert after.report.metrics["rows_consolidated"] == 400
     assert after.report.metrics["rows_new"] == 250
 
 
+def test_a_trained_recall_gate_decides_what_is_taken_in(settings: Settings) -> None:
+    """The rows that passed are the ones marked, known and counted; the others keep their place in the buffer."""
+    gated = msgspec.structs.replace(
+        settings, neocortex=msgspec.structs.replace(settings.neocortex, recall_min_rows=200, tau_recall=0.5)
+    )
+    night = sleep(gated, Memory.empty(MARKET), night_of(1, rows_of(gated, 1)))
+    taken, memory = night.report.metrics["rows_consolidated"], night.memory
+    assert night.report.metrics["recall_gate_accuracy"] > 0.5
+    assert 0 < taken < 250
+    assert night.report.metrics["pass_rate_both"] * 250 == pytest.approx(taken)
+    assert memory.consolidated.sum() == len(memory.known) == taken
+    assert memory.rows is not None
+    assert (is_known(memory.rows.transition_id, memory.known) == memory.consolidated).all()
+    assert memory.knowledge is not None
+    assert memory.knowledge.bank.num_points.sum() == taken
+
+
 def test_the_buffer_is_the_tail_in_total_order_and_the_cut_is_consolidated_whole(tmp_path: Path) -> None:
-    """650 rows into a buffer of 400: all move schemas, the last 400 stay."""
+    """600 rows into a buffer of 250: all move schemas, the last 250 stay."""
     settings = settings_for(tmp_path)
-    rows = rows_of(settings, 1, 650)
+    rows = rows_of(settings, 1, 600)
     night = sleep(settings, Memory.empty(MARKET), night_of(1, rows))
-    assert night.report.metrics["rows_consolidated"] == 650
+    assert night.report.metrics["rows_consolidated"] == 600
     assert night.memory.rows is not None
-    assert (night.memory.rows.transition_id == rows.sorted().transition_id[-400:]).all()
+    assert (night.memory.rows.transition_id == rows.sorted().transition_id[-250:]).all()
     limited = msgspec.structs.replace(
         settings, neocortex=msgspec.structs.replace(settings.neocortex, consolidate="buffer")
     )
     night = sleep(limited, Memory.empty(MARKET), night_of(1, rows), run="limited")
-    assert night.report.metrics["rows_consolidated"] == 400
+    assert night.report.metrics["rows_consolidated"] == 250
 
 
 def test_what_is_announced_is_what_the_store_will_hold(settings: Settings) -> None:
@@ -269,7 +286,7 @@ def test_what_is_announced_is_what_the_store_will_hold(settings: Settings) -> No
         told = msgspec.to_builtins(table[point.payload["schema_id"]])
         assert point.payload == {name: told[name] for name in point.payload}
         assert {"mean", "covariance", "num_points", "cycle_id", "bank_version"} <= set(point.payload)
-    assert len(episodes) == 400
+    assert len(episodes) == 250
     np.testing.assert_allclose([np.linalg.norm(e.vector) for e in episodes], 1.0)
 
 
@@ -295,7 +312,8 @@ def test_states_far_from_all_schemas_are_flagged_from_the_second_night(settings:
     rows = rows_of(settings, 2)
     state = rows.state.copy()
     state[::25] += 60.0
-    night = sleep(settings, memory, night_of(2, replace(rows, state=state)))
+    following = np.minimum(np.arange(250) + 2, 249)
+    night = sleep(settings, memory, night_of(2, replace(rows, state=state, next_state=state[following])))
     assert 10 <= night.report.metrics["anomalies"] <= 35
 
 
@@ -306,9 +324,8 @@ def test_a_partition_without_a_cut_is_named(settings: Settings) -> None:
 
 def test_late_rows_are_counted(settings: Settings) -> None:
     """Rows stamped before the last close that come a night later take part and are counted."""
-    rows = rows_of(settings, 1)
-    memory = sleep(settings, Memory.empty(MARKET), night_of(1, rows.take(slice(0, 230)))).memory
-    late = Transitions.concatenate([rows.take(slice(230, None)), rows_of(settings, 2)])
+    memory = sleep(settings, Memory.empty(MARKET), night_of(1, rows_of(settings, 1))).memory
+    late = Transitions.concatenate([rows_of(settings, 1, 270).take(slice(250, None)), rows_of(settings, 2)])
     night = sleep(settings, memory, night_of(2, late))
     assert night.report.metrics["rows_late"] == 20
     assert night.report.metrics["rows_consolidated"] == 270

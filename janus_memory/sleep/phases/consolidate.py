@@ -127,7 +127,7 @@ def consolidate(night: Night, pool: Pool, replayed: Replayed, ground: Ground) ->
             **{f"pass_rate_{name}": rate for name, rate in rates.items()},
             **_rates_by_schema(result.labels, passed),
             **_flags(night, pool),
-            "recall_gate_accuracy": fit.accuracy,
+            **({"recall_gate_accuracy": fit.accuracy} if fit.n_rows else {}),
             "rows_open": float(len(rows)),
             "rows_consolidated": float(passed.sum()),
             "rows_rejected": float((~passed).sum()),
