@@ -176,7 +176,7 @@ def _outcome(result: NightResult) -> Outcome:
 
 def _end_with_stdin() -> None:
     """The sleeper holds the other end of stdin: end of file means that it has died, however it did."""
-    while sys.stdin.buffer.read(1):
+    while os.read(0, 1):  # not sys.stdin: its lock would abort the interpreter's own end
         pass
     os._exit(ORPHANED)
 

@@ -153,6 +153,7 @@ class Sleeper:
             if any(ran):
                 continue
             if self._once and not self._unpublished():
+                self._refuse_failed()
                 return
             await asyncio.sleep(POLL_S)
 
@@ -162,6 +163,13 @@ class Sleeper:
             cursors = [read_cursor(state.folder, p.name).ordinal for p in self._publishers]
             state.forget_memories(min(cursors) - 1)
             await asyncio.sleep(POLL_S)
+
+    def _refuse_failed(self) -> None:
+        failed = [r for state in self._states.values() for r in state.records() if r.state == "failed"]
+        if failed:
+            raise SessionError(
+                f"session {failed[0].session_id} failed: {failed[0].reason}; see `janus status`"
+            )
 
     def _unpublished(self) -> bool:
         return any(pending_nights(s, p.name) for p in self._publishers for s in self._states.values())
