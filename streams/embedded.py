@@ -17,7 +17,7 @@ import signal
 import sys
 import threading
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from confluent_kafka import cimpl
 
@@ -107,7 +107,7 @@ class EmbeddedBroker:
             _library().rd_kafka_destroy(self._handle)
             self._cluster = self._handle = None
 
-    def __enter__(self) -> EmbeddedBroker:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -23,7 +23,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -167,7 +167,7 @@ class Broker:
             process.kill()
             process.wait()
 
-    def __enter__(self) -> Broker:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -258,7 +258,9 @@ def main() -> int:
     """Run a broker until a signal comes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the broker's folder")
-    parser.add_argument("--port", type=int, default=0, help="loopback port (default: as before, or a free one)")
+    parser.add_argument(
+        "--port", type=int, default=0, help="loopback port (default: as before, or a free one)"
+    )
     options = parser.parse_args()
     asked = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -68,13 +68,13 @@ def build_app(
     app.agent(rows, name="transitions", concurrency=1)(_consume(ingestor.take, fail))
     app.agent(events, name="market-events", concurrency=1)(_consume(ingestor.announce, fail))
 
-    @app.on_partitions_assigned.connect
     async def assigned(_: Any, assigned: set[Any], **__: Any) -> None:
         ingestor.assign((place.topic, place.partition) for place in assigned)
         app.add_future(_load(ingestor, fail))
 
     # Signals hold their receivers weakly; the application keeps this one alive.
     app.janus_assigned = assigned
+    app.on_partitions_assigned.connect(assigned)
     return app
 
 

@@ -9,18 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, Self
 
 from janus_memory.events import Anomaly, Risk, event_id
 from streams.ingest.anomaly_windows import AnomalyWindows
 from streams.topics import ANOMALIES, RISK
 
 if TYPE_CHECKING:
-    from janus_memory.atlas.anomaly import AnomalyModel
+    import numpy as np
     from numpy.typing import NDArray
 
+    from janus_memory.atlas.anomaly import AnomalyModel
     from janus_memory.config import IngestSettings
     from janus_memory.events import Event
     from janus_memory.transition import MarketSpec, Transitions
@@ -58,7 +57,7 @@ class Flagger:
         self._task: asyncio.Task[None] | None = None
         self.n_anomalies = self.n_unflagged = 0
 
-    async def __aenter__(self) -> Flagger:
+    async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._run())
         return self
 
@@ -94,7 +93,7 @@ class Flagger:
                 self._publisher.offer(topic, event)
 
 
-def flag_frame(
+def flag_frame(  # noqa: PLR0917  (what the verdict takes)
     frame: _Frame,
     model: AnomalyModel,
     distance: NDArray[np.float64],
@@ -107,7 +106,8 @@ def flag_frame(
     Args:
         frame: accepted rows and where they came from.
         model: the market's model.
-        distance, nearest: its answer, float64 [n] and index [n] of the nearest schema.
+        distance: to the nearest schema, float64 [n].
+        nearest: which schema that is, index [n].
         windows: counts per (market, instrument, agent); changed.
         settings: how long a risk holds.
     """

@@ -11,7 +11,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from janus_memory.errors import ConfigError, WireError
-from janus_memory.events import Barrier, MarketEvent, decode, event_id
+from janus_memory.events import Barrier, MarketEvent, decode, event_id, is_session_id
 from streams.ingest.cuts import newest_cuts
 from streams.ingest.loading import check_log, load_tail
 from streams.ingest.log_reader import LogReader, committed_offsets, topic_partitions
@@ -147,6 +147,7 @@ class Ingestor:
             event = decode(MarketEvent, record.value or b"")
             market = event.market
             self._settings.market(market)
+            _check_session(event)
         except (WireError, ConfigError) as error:
             limit = self._settings.ingest.max_record_bytes
             rejection = Rejection(str(error))
@@ -233,3 +234,8 @@ class Ingestor:
 
     def _lock(self, place: Place) -> asyncio.Lock:
         return self._locks.setdefault(place, asyncio.Lock())
+
+
+def _check_session(event: MarketEvent) -> None:
+    if not is_session_id(event.session_id):
+        raise WireError(f"{event.kind} of session {event.session_id[:64]!r}, which is no session id")

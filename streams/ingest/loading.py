@@ -34,8 +34,9 @@ def check_log(
     """Refuse a log that is not the one read before.
 
     Args:
-        topic, partition: which log.
-        bounds: its first and its end offset.
+        topic: the transitions topic.
+        partition: its partition.
+        bounds: first and end offset of the log.
         cut: the newest cut of the partition.
         committed: the offset the group has committed.
 
@@ -76,7 +77,10 @@ async def load_tail(
 
     Args:
         reader: reads the log.
-        topic, spec, partition, settings: what is read and how it is judged.
+        topic: the transitions topic.
+        spec: the market's shape.
+        partition: the partition.
+        settings: how rows are judged, and the ring's capacity.
         first: where the log begins.
         stop: the offset of the record that will be applied next.
         cut: the newest cut of the partition, or None.
@@ -105,7 +109,7 @@ async def load_tail(
     return tail
 
 
-def _replay(
+def _replay(  # noqa: PLR0917  (the tail's own arguments)
     records: list[RawRecord],
     spec: MarketSpec,
     partition: int,

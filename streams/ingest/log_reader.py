@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.client import AIOKafkaClient
@@ -45,7 +45,7 @@ class LogReader:
             max_partition_fetch_bytes=_FETCH_BYTES,
         )
 
-    async def __aenter__(self) -> LogReader:
+    async def __aenter__(self) -> Self:
         """Connect.
 
         Raises:

@@ -53,7 +53,7 @@ class _Collector:
 def exposition(status: Callable[[], dict[str, Any]]) -> Callable[[], bytes]:
     """A function that renders the figures, from a registry of its own."""
     registry = CollectorRegistry()
-    registry.register(_Collector(status))  # type: ignore[arg-type]  # a collector by its one method
+    registry.register(_Collector(status))
     return lambda: generate_latest(registry)
 
 

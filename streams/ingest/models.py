@@ -6,11 +6,12 @@ import asyncio
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from janus_memory.atlas.anomaly import AnomalyModel
 from janus_memory.errors import JanusError
 from janus_memory.events import PolicyUpdate, decode
 from streams.connection import client_options
@@ -18,8 +19,6 @@ from streams.ingest.log_reader import topic_partitions
 from streams.topics import POLICY_UPDATES
 
 if TYPE_CHECKING:
-    from janus_memory.atlas.anomaly import AnomalyModel
-
     from janus_memory.config import Settings
 
 __all__ = ["ModelState", "Models"]
@@ -58,7 +57,7 @@ class Models:
         )
         self._following: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Models:
+    async def __aenter__(self) -> Self:
         await self._consumer.start()
         partitions = (await topic_partitions(self._settings.kafka, [POLICY_UPDATES]))[POLICY_UPDATES]
         places = [TopicPartition(POLICY_UPDATES, p) for p in partitions]
@@ -105,8 +104,6 @@ class Models:
     def _load(self, market: str, update: PolicyUpdate) -> ModelState:
         if not update.anomaly_location:
             return self._states[market]
-        from janus_memory.atlas.anomaly import AnomalyModel  # noqa: PLC0415
-
         path = Path(self._settings.data_dir, update.anomaly_location)
         try:
             model = AnomalyModel.load(path, update.anomaly_sha256)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -45,7 +45,7 @@ class Publisher:
         self._drain: asyncio.Task[None] | None = None
         self.n_dropped = 0
 
-    async def __aenter__(self) -> Publisher:
+    async def __aenter__(self) -> Self:
         await self._producer.start()
         self._drain = asyncio.create_task(self._send_waiting())
         return self

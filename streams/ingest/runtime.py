@@ -19,7 +19,6 @@ from streams.ingest.log_reader import LogReader
 from streams.ingest.watchdog import Observation
 
 if TYPE_CHECKING:
-
     from janus_memory.config import Settings
     from streams.ingest.flagging import Flagger
     from streams.ingest.ingestor import Place

@@ -68,7 +68,7 @@ def market(broker: str, tmp_path: Path) -> Callable[..., Market]:
 
     def make(*, partitions: int = 1, create: bool = True, **ingest: Any) -> Market:
         name = f"m{uuid.uuid4().hex[:10]}"
-        chosen = {
+        chosen: dict[str, Any] = {
             "group": f"ingest-{name}",
             "port": free_port(),
             "session_timeout_s": SESSION_TIMEOUT_S,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from aiokafka import ConsumerRecord
+
     from janus_memory.config import Settings
     from janus_memory.transition import MarketSpec
 

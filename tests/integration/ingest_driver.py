@@ -97,8 +97,9 @@ def expected_tail(market: Market, broker: str, partition: int = 0) -> Transition
     for record in read_topic(broker, market.topic, [partition]):
         if content_type(record.headers) == FRAME_TYPE:
             rows = decode_frame(record.value, market.spec)
-            new = np.array([not (i in seen or seen.add(i)) for i in rows.transition_id.tolist()], bool)  # type: ignore[func-returns-value]  # add returns None
-            parts.append(rows.take(new))
+            new = [n for n, key in enumerate(rows.transition_id.tolist()) if key not in seen]
+            seen.update(rows.transition_id.tolist())
+            parts.append(rows.take(np.array(new, np.intp)))
     rows = Transitions.concatenate(parts)
     return rows.take(slice(max(0, len(rows) - market.settings.ingest.capacity), None))
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import signal
 from typing import TYPE_CHECKING
-
-import base64
 
 import msgspec
 import numpy as np
@@ -122,9 +121,9 @@ def test_a_close_writes_a_barrier_into_every_partition_and_each_gives_a_cut(
     send(broker, own.topic, [frame(own, make_rows(own.spec, 5, first=10 * p), p) for p in range(4)])
     close(own, broker)
     first = wait_for_cuts(own, broker, 4)
-    assert {c.partition: (c.from_offset, c.to_offset, c.rows) for (c,) in first.values()} == {
-        p: (0, 1, 5) for p in range(4)
-    }
+    assert {c.partition: (c.from_offset, c.to_offset, c.rows) for (c,) in first.values()} == dict.fromkeys(
+        range(4), (0, 1, 5)
+    )
     send(broker, own.topic, [frame(own, make_rows(own.spec, 3, first=100), 2)])
     close(own, broker, session="2023-11-15.1", at=START_NS + 2 * DAY_NS)
     second = wait_for_cuts(own, broker, 8)

@@ -8,27 +8,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from harness import free_port, make_rows, read_topic, send, wait_until
+from harness import free_port, get, make_rows, read_topic, send, wait_until
 from ingest_driver import (
     caught_up,
     close,
     expected_tail,
     frame,
     frames,
-    letters,
     ring,
     start,
     status,
     url,
     wait_for_cuts,
 )
-from harness import get
 
 from janus_memory.events import Cut
 from streams.codec import encode_frame
-from streams.partition_log import PartitionLog, RawRecord, content_type
-from streams.topics import FRAME_TYPE
 from streams.ingest.watchdog import WATCHDOG_EXIT_CODE
+from streams.partition_log import PartitionLog, RawRecord, content_type
+from streams.topics import CUTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,8 +85,6 @@ def test_a_cut_that_a_crash_kept_from_being_published_is_published_on_restart(
     assert_cuts(own, broker, 1)
     child.signal(signal.SIGTERM)
     assert child.exit_code() == 0
-    from streams.topics import CUTS
-
     send(broker, CUTS, [(0, None, None)], key=f"{own.name}/2023-11-14.1/0".encode())
     start(process, own)
     wait_until(lambda: len(wait_for_cuts(own, broker)[f"{own.name}/2023-11-14.1/0"]) == 2, "the cut again")
