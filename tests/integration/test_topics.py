@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from janus_memory.errors import BrokerError
 from janus_memory.transition import Transitions
 from streams.admin import Difference, check_topics, create_topics
+from streams.connection import client_options
 from streams.producer import JanusProducer
-from streams.topics import transitions
+from streams.topics import MARKET_EVENTS, transitions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +32,19 @@ def _changed(market: Market, *, partitions: int, retention_days: float) -> Setti
     own = msgspec.structs.replace(market.settings.markets[market.name], partitions=partitions)
     kafka = msgspec.structs.replace(market.settings.kafka, retention_days=retention_days)
     return msgspec.structs.replace(market.settings, markets={market.name: own}, kafka=kafka)
+
+
+async def _keys(settings: Settings, topic: str) -> set[bytes | None]:
+    """The keys of all records of a topic's only partition."""
+    place = TopicPartition(topic, 0)
+    async with AIOKafkaConsumer(**client_options(settings.kafka), enable_auto_commit=False) as consumer:
+        consumer.assign([place])
+        await consumer.seek_to_beginning(place)
+        end = (await consumer.end_offsets([place]))[place]
+        keys: set[bytes | None] = set()
+        while await consumer.position(place) < end:
+            keys |= {m.key for m in (await consumer.getmany(place, timeout_ms=200)).get(place, [])}
+        return keys
 
 
 def test_created_topics_are_as_planned_and_creating_again_does_nothing(
@@ -76,3 +91,4 @@ def test_a_record_that_the_broker_refuses_stops_the_close(market: Callable[..., 
 
     with pytest.raises(BrokerError, match=r"1 records were not acknowledged: .*send the same rows again"):
         asyncio.run(go())
+    assert mine.name.encode() not in asyncio.run(_keys(mine.settings, MARKET_EVENTS))

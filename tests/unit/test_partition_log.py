@@ -104,7 +104,7 @@ def test_a_cut_says_what_lies_between_two_barriers() -> None:
     log = _log(start_offset=10, keep_rows=True)
     first = frame_record(10, make_rows(["a", "b"], stamps=[50, 120]))
     junk = RawRecord(11, NOW_MS, None, b"junk", FRAME_TYPE)
-    second = frame_record(13, make_rows(["c", "d", "a"], stamps=[99, 150, 160]))
+    second = frame_record(13, make_rows(["c", "d", "e", "a"], stamps=[99, 150, 155, 160]))
     log.apply(first)
     log.apply(junk)
     one = log.apply(barrier_record(12, "d1", 100))
@@ -129,13 +129,13 @@ def test_a_cut_says_what_lies_between_two_barriers() -> None:
     assert again.cut is None
     assert again.barrier is not None
     assert two.cut is not None
-    assert (two.cut.from_offset, two.cut.to_offset, two.cut.rows) == (13, 15, 2)
+    assert (two.cut.from_offset, two.cut.to_offset, two.cut.rows) == (13, 15, 3)
     assert (two.cut.early, two.cut.late) == (0, 1)
     assert two.cut.sha256 == hashlib.sha256((second.value or b"") + (repeated.value or b"")).hexdigest()
     assert one.rows is not None
     assert one.rows.transition_id.tolist() == [b"a", b"b"]
     assert two.rows is not None
-    assert two.rows.transition_id.tolist() == [b"c", b"d"]
+    assert two.rows.transition_id.tolist() == [b"c", b"d", b"e"]
 
 
 def test_a_cut_without_rows_is_a_cut() -> None:
@@ -315,6 +315,7 @@ def test_a_dead_letter_of_any_timestamp_can_be_sent(timestamp_ms: int) -> None:
     record = RawRecord(0, timestamp_ms, None, None)
     letter = dead_letter("fx", "t", 0, record, Rejection("bad"), max_bytes=1)
     assert decode(DeadLetterEvent, encode(letter)) == letter
+    assert 0 <= letter.as_of < 2**63
 
 
 @given(st.binary(max_size=120), st.sampled_from([None, FRAME_TYPE, JSON_TYPE, BARRIER_TYPE, "?"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -127,6 +128,17 @@ def test_frames_hold_all_rows_within_their_limits(rows: Transitions, frame_rows:
         expected.setdefault(key, []).append(bytes(rows.transition_id[i]))
     assert by_key == expected
     assert list(by_key) == list(expected)
+
+
+def test_a_frame_above_the_limit_is_halved() -> None:
+    """All rows are there, in order, in frames that fit."""
+    rows = make_rows([f"t{i:02}" for i in range(21)])
+    rows = dataclasses.replace(rows, instrument=rows.agent_id, episode_id=rows.agent_id, domain=rows.agent_id)
+    values = [v for _, v in frames(rows, DISCRETE, frame_rows=21, max_record_bytes=500)]
+    assert len(values) > 1
+    assert max(map(len, values)) <= 500
+    parts = Transitions.concatenate([decode_frame(value, DISCRETE) for value in values])
+    assert parts.canonical_bytes() == rows.canonical_bytes()
 
 
 def test_no_rows_make_no_frames() -> None:

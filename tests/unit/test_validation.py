@@ -91,6 +91,12 @@ def test_a_value_at_the_edge_is_good(spec: MarketSpec, name: str, value: Any) ->
     assert verdict.good.canonical_bytes() == rows.canonical_bytes()
 
 
+def test_a_row_at_the_limit_stays_beside_one_that_is_beyond() -> None:
+    """The mask of bad rows is as inclusive as the cheap question."""
+    rows = make_rows(["a", "b", "c"], stamps=[LATEST, LATEST + 1, 0])
+    assert _judge(_frame(rows)).rejected == (1,)
+
+
 def _ids_frame(values: list[bytes], width: int) -> Frame:
     """A frame whose transition ids have any width."""
     frame = _frame(make_rows([str(i) for i in range(len(values))]))
