@@ -80,6 +80,19 @@ def test_truth_table(a: float, b: float, both: float, either: float, then: float
         assert np.abs(np.array(found) - [both, either, then]).max() <= 2 * e
 
 
+def test_stable_variants_by_hand() -> None:
+    """With eps = 0.1: pi0(0) = 0.1 and pi0(1) = 1 where a zero hurts, pi1(1) = 0.9 and pi1(0) = 0 where a one does."""
+    zero, one = np.zeros(1), np.ones(1)
+    assert conjunction(zero, zero, 0.1) == pytest.approx(0.01)
+    assert conjunction(one, one, 0.1) == 1
+    assert disjunction(one, one, 0.1) == pytest.approx(0.99)
+    assert disjunction(zero, zero, 0.1) == 0
+    assert implication(zero, one, 0.1) == pytest.approx(0.99)
+    assert implication(one, zero, 0.1) == 0
+    assert forall(one, 2, 0.1) == pytest.approx(0.9)
+    assert exists(zero, 2, 0.1) == pytest.approx(0.1)
+
+
 @given(truth, truth, truth, eps)
 def test_connectives_keep_their_laws(
     a: NDArray[np.float64], b: NDArray[np.float64], c: NDArray[np.float64], e: float

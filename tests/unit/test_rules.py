@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from janus_memory.config import RuleSettings
 from janus_memory.errors import RuleError
 from janus_memory.logic import KnowledgeBase
+from janus_memory.logic.examples import EXAMPLE_RULES
 from janus_memory.logic.grammar import MAX_CHARACTERS, MAX_DEPTH, ParsedRule, Vocabulary, parse_rule
 
 WORDS = Vocabulary(("drawdown", "volatility_24h", "next", "return-1h"), ("short", "flat", "long"), 3)
@@ -185,3 +188,11 @@ def test_every_well_formed_text_is_read(text: str) -> None:
     """What the grammar can say is accepted."""
     if len(text) <= MAX_CHARACTERS:
         assert read(text) == read(f"forall: ({text})")
+
+
+def test_the_documented_examples_are_the_shipped_ones() -> None:
+    """docs/rules.md shows each text as it stands in the code."""
+    page = (Path(__file__).parents[2] / "docs" / "rules.md").read_text()
+    shown = " ".join(page.split())
+    for rule in EXAMPLE_RULES:
+        assert rule.text in shown
