@@ -9,6 +9,7 @@ A reader copies the newest snapshot aside before it opens it, because opening lo
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import shutil
 import tempfile
@@ -87,22 +88,23 @@ class QdrantEmbedded:
 
     def snapshot(self, cycle_id: str) -> list[str]:
         """See `VectorStore.snapshot`; older ones than the last two are removed."""
-        name = quote(cycle_id, safe="")
-        target = self._snapshots / name
-        with _translated(f"snapshot {target}"):
-            scratch = self._snapshots / f".{name}"
+        base = quote(cycle_id, safe="")
+        with _translated(f"snapshot of {cycle_id} in {self._snapshots}"):
+            self._snapshots.mkdir(parents=True, exist_ok=True)
+            # A cycle that is synced again gets a new name: a reader may be copying the old one.
+            name = next(n for n in _numbered(base) if not (self._snapshots / n).exists())
+            scratch = self._snapshots / f".{base}"
             shutil.rmtree(scratch, ignore_errors=True)
-            scratch.mkdir(parents=True)
+            scratch.mkdir()
             if self._live.exists():
                 _copy(self._live, scratch)
-            shutil.rmtree(target, ignore_errors=True)
-            scratch.rename(target)
-            (self._snapshots / ".latest.new").write_text(name)
-            (self._snapshots / ".latest.new").replace(self._snapshots / "latest")
+            scratch.rename(self._snapshots / name)
+            pointer = self._snapshots / ".latest"
+            pointer.write_text(name)
+            pointer.replace(self._snapshots / "latest")
             for old in self._complete()[:-_KEPT_SNAPSHOTS]:
-                if old.name != name:
-                    shutil.rmtree(old)
-        return [str(target)]
+                shutil.rmtree(old)
+        return [str(self._snapshots / name)]
 
     def _prepare(self, kind: Kind, points: Sequence[VectorPoint]) -> str | None:
         """The collection that takes these points, made if needed; None without points."""
@@ -137,6 +139,11 @@ class QdrantEmbedded:
             if latest.exists():
                 _copy(self._snapshots / latest.read_text(), Path(scratch))
             yield Path(scratch)
+
+
+def _numbered(base: str) -> Iterator[str]:
+    yield base
+    yield from (f"{base}~{number}" for number in itertools.count(2))
 
 
 def _names(folder: Path, kind: Kind) -> list[str]:

@@ -121,6 +121,10 @@ def test_snapshots_are_named_by_the_cycle_and_only_the_last_two_stay(tmp_path: P
         store.sync("fx", points("fx", night + 1), [], f"fx/{night}")
     kept = [p.name for p in (tmp_path / "snapshots").iterdir() if p.is_dir()]
     assert sorted(kept) == ["fx%2F2", "fx%2F3"]
+    store.sync("fx", points("fx", 2), [], "fx/3")
+    kept = [p.name for p in (tmp_path / "snapshots").iterdir() if p.is_dir()]
+    assert sorted(kept) == ["fx%2F3", "fx%2F3~2"]
+    assert len(store.schemas("fx")) == 2
     used = sum(f.stat().st_blocks * 512 for f in tmp_path.rglob("*") if f.is_file())
     assert used < 20_000_000
 
