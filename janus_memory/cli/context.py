@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -72,6 +73,8 @@ class App:
         return name
 
 
+PIPED_WIDTH = 160
+
 pass_app = click.make_pass_decorator(App)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
@@ -94,7 +97,8 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
     for row in rows:
         table.add_row(*map(str, row))
     if table.row_count:
-        Console().print(table)
+        piped = None if sys.stdout.isatty() else PIPED_WIDTH
+        Console(width=piped).print(table)
     else:
         click.echo(f"{title}: none")
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["demo", "fresh_folder"]
 
 MARKER = ".janus-demo"
-NIGHT_TIMEOUT_S = 600.0
+NIGHT_TIMEOUT_S = 180.0
 SETTLE_TIMEOUT_S = 15.0
 STOP_GRACE_S = 20.0
 _POLL_S = 0.5
@@ -68,7 +68,7 @@ def demo(  # noqa: PLR0917  (click passes each option by name)
       janus demo --sessions 2 --data /tmp/janus
       janus demo --dashboard --keep
     """
-    console = Console(stderr=as_json, highlight=False)
+    console = Console(stderr=as_json, highlight=False, soft_wrap=True)
     folder = fresh_folder(data.resolve(), keep=keep)
     started = time.monotonic()
     with _terminable():
