@@ -160,13 +160,15 @@ def test_arrival_order_and_repeated_rows_change_nothing_but_counts(
 
 
 def test_a_row_is_consolidated_once_in_its_life(settings: Settings) -> None:
-    """Yesterday's rows delivered again tonight are dropped."""
-    one, two = rows_of(settings, 1), rows_of(settings, 2)
-    after = sleep(settings, Memory.empty(MARKET), night_of(1, one)).memory
-    plain = sleep(settings, after, night_of(2, two), run="plain")
-    repeated = sleep(settings, after, night_of(2, Transitions.concatenate([one, two])), run="repeated")
+    """Rows of both earlier days delivered again are dropped, those in the buffer and those that have left it."""
+    one, two, three = (rows_of(settings, day) for day in (1, 2, 3))
+    memory = sleep(settings, Memory.empty(MARKET), night_of(1, one)).memory
+    memory = sleep(settings, memory, night_of(2, two)).memory
+    plain = sleep(settings, memory, night_of(3, three), run="plain")
+    again = Transitions.concatenate([two, three, one])
+    repeated = sleep(settings, memory, night_of(3, again), run="repeated")
     assert repeated.memory.digest() == plain.memory.digest()
-    assert repeated.report.metrics["rows_repeated"] == 250
+    assert repeated.report.metrics["rows_repeated"] == 500
     assert repeated.report.metrics["rows_consolidated"] == 250
 
 
