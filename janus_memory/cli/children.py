@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Backoff", "Child", "ChildFailed", "Supervisor", "stop_all"]
 
-GRACE_S = 40.0
+# A sleeper lets its night reach a checkpoint (up to 60 s), then it ends its Ray head.
+GRACE_S = 75.0
 TAIL_LINES = 15
 _POLL_S = 0.25
 
@@ -128,7 +129,7 @@ class Child:
     def _copy(self, process: subprocess.Popen[str]) -> None:
         if process.stdout is None:
             return
-        with self.log.open("a", encoding="utf-8") as file:
+        with process.stdout, self.log.open("a", encoding="utf-8") as file:
             for line in process.stdout:
                 file.write(line)
                 file.flush()

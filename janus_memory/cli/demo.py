@@ -37,7 +37,6 @@ __all__ = ["demo", "fresh_folder"]
 MARKER = ".janus-demo"
 NIGHT_TIMEOUT_S = 180.0
 SETTLE_TIMEOUT_S = 15.0
-STOP_GRACE_S = 20.0
 _POLL_S = 0.5
 
 
@@ -129,7 +128,7 @@ def _run(
         write_settings(settings, folder / "janus.toml")
         voice = _Voice(console, status)
         children = service_children(settings, 1, voice.hear)
-        stack.callback(stop_all, children, STOP_GRACE_S)
+        stack.callback(stop_all, children)
         _introduce(console, settings, play)
         for child in children:
             child.start()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -11,9 +12,6 @@ from hypothesis import strategies as st
 from janus_memory.config import KafkaSettings, MarketSettings, RuleSettings, Settings
 from janus_memory.errors import ConfigError
 from janus_memory.settings import dump_settings, flatten, load_settings, settings_from
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -149,3 +147,9 @@ def test_dumped_settings_read_back_equal(
     path = tmp_path_factory.mktemp("dump") / "all.toml"
     path.write_text(dump_settings(settings), encoding="utf-8", newline="")
     assert settings_from(path, {}, [])[0] == settings
+
+
+def test_every_setting_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
+    assert [key for key in flatten(Settings()) if f"`{key}`" not in text] == []
+    assert [f.name for f in msgspec.structs.fields(MarketSettings) if f"`{f.name}`" not in text] == []
