@@ -69,12 +69,14 @@ class QdrantPublisher:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._one_at_a_time = asyncio.Lock()  # the embedded engine lets one writer in
 
     async def carry(self, state: MarketState, ordinal: int, night: Path | None) -> None:
         """Sync the store with the memory after a night."""
         last = max((r.ordinal for r in state.records() if r.state == "committed"), default=0)
         if night is not None and ordinal == last:
-            await asyncio.to_thread(self._sync, state.market, night)
+            async with self._one_at_a_time:
+                await asyncio.to_thread(self._sync, state.market, night)
 
     def _sync(self, market: str, night: Path) -> None:
         result = read_commit(night)

@@ -114,11 +114,9 @@ class Sleeper:
     def _remember_plans(self, market: str) -> None:
         """Cuts that a night has been given are the first ones, whatever the topic says now."""
         state, now = self._states[market], asyncio.get_running_loop().time()
-        for record in state.records():
-            if record.ordinal and record.state in {*FINISHED, "running", "failed"}:
-                with suppress(JanusError):
-                    for cut in state.plan(record.session_id).cuts:
-                        self._books[market].add(cut, now)
+        for plan in state.plans(*FINISHED, "running", "failed"):
+            for cut in plan.cuts:
+                self._books[market].add(cut, now)
 
     async def _follow(self) -> None:
         """Read cuts for ever; a broker that goes away is waited for."""

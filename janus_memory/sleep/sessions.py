@@ -1,17 +1,5 @@
 """The sessions of one market: in order, each once, on disk (SPEC section 9).
 
-```
-<data dir>/state/<market>/
-  lock  epoch                      who may write (janus_memory.sleep.ownership)
-  sessions/<session>/session.json  a SessionRecord
-  sessions/<session>/plan.json     the frozen set of cuts of its night
-  sessions/<session>/outcome.json  how its night ended, written by the night itself
-  sessions/<session>/*.npz         checkpoints of the phases
-  memory/<NNNNNN>-<session>.npz    what the market knew after the night: the renamed last checkpoint
-  publishers/<name>.json           how far a publisher has come
-  requests/<session>.json          retry or skip, asked for while a sleeper holds the lock
-```
-
 A night is committed by one rename (last checkpoint -> `memory/`). The record follows; a crash between the two is
 finished by the next owner. `running` means "has a frozen plan": a killed night is run again on the same plan.
 """
@@ -19,19 +7,38 @@ finished by the next owner. `running` means "has a frozen plan": a killed night 
 from __future__ import annotations
 
 import os
-import re
 import shutil
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from janus_memory.errors import CheckpointError, SessionError
-from janus_memory.events import Cut  # noqa: TC001  (msgspec resolves the field's type)
 from janus_memory.sleep.ownership import Ownership
+from janus_memory.sleep.records import (
+    COMMIT_FILE,
+    FINISHED,
+    Cursor,
+    NightPlan,
+    Outcome,
+    Request,
+    SessionRecord,
+    SessionState,
+    memory_files,
+    plan_file,
+    read_cursor,
+    read_json,
+    read_plan,
+    read_record,
+    read_records,
+    session_folder,
+    state_folder,
+)
 from janus_memory.store.arrays import write_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from janus_memory.events import Cut
 
 __all__ = [
     "COMMIT_FILE",
@@ -50,80 +57,7 @@ __all__ = [
     "state_folder",
 ]
 
-COMMIT_FILE = "5-commit.npz"
 KEPT_MEMORIES = 3
-FINISHED = ("committed", "skipped")
-
-SessionState = Literal["pending", "running", "committed", "skipped", "failed"]
-
-
-class NightPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a night reads: frozen when it first starts.
-
-    Attributes:
-        cuts: by partition, then by offset; a partition may have several after nights without it.
-        after: for each partition the last cut that was consumed before; a partition's first cut has none.
-        missing: partitions whose cut did not arrive before the deadline.
-        consumed: for each partition the first offset that a later night may read; filled in by `begin`.
-    """
-
-    market: str
-    session_id: str
-    closed_at: int
-    cuts: tuple[Cut, ...]
-    after: dict[int, Cut] = {}
-    missing: tuple[int, ...] = ()
-    consumed: dict[int, int] = {}
-
-
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How a night ended, in its own words."""
-
-    state: Literal["committed", "skipped"]
-    reason: str = ""
-    digest: str = ""
-    phase_seconds: dict[str, float] = {}
-    metrics: dict[str, float] = {}
-    notes: tuple[str, ...] = ()
-
-
-class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One session as `janus status` shows it.
-
-    Attributes:
-        ordinal: 1, 2, ... in the order of the nights; 0 while pending.
-        closed_at: market time of the close, UTC nanoseconds.
-        attempts: how many driver processes of it have ended unexpectedly since the last retry.
-        consumed: as in the plan; empty while pending.
-    """
-
-    session_id: str
-    closed_at: int
-    ordinal: int = 0
-    state: SessionState = "pending"
-    reason: str = ""
-    attempts: int = 0
-    epoch: int = 0
-    digest: str = ""
-    missing: tuple[int, ...] = ()
-    consumed: dict[int, int] = {}
-    phase_seconds: dict[str, float] = {}
-    metrics: dict[str, float] = {}
-    notes: tuple[str, ...] = ()
-
-
-class Cursor(msgspec.Struct, frozen=True):
-    """A publisher is done with everything before record `position` of the outbox of night `ordinal`."""
-
-    ordinal: int = 1
-    position: int = 0
-
-
-class Request(msgspec.Struct, frozen=True):
-    """What a person asks of a failed session."""
-
-    session_id: str
-    action: Literal["retry", "skip"]
 
 
 class MarketState:
@@ -175,7 +109,7 @@ class MarketState:
         Raises:
             SessionError: it is not known.
         """
-        return _find(self.folder, session_id)
+        return read_record(self.folder, session_id)
 
     def plan(self, session_id: str) -> NightPlan:
         """The frozen plan of a session that has begun.
@@ -190,14 +124,15 @@ class MarketState:
         done = [r for r in self.records() if r.state in FINISHED]
         return dict(done[-1].consumed) if done else {}
 
+    def plans(self, *states: SessionState) -> list[NightPlan]:
+        """The frozen plans of the sessions in these states that have begun, in their order."""
+        names = [r.session_id for r in self.records() if r.ordinal and r.state in states]
+        return [self.plan(name) for name in names if plan_file(self.folder, name).exists()]
+
     def last_cuts(self) -> dict[int, Cut]:
         """For each partition the newest cut that a finished session has consumed."""
-        newest: dict[int, Cut] = {}
-        for record in self.records():
-            path = session_folder(self.folder, record.session_id) / "plan.json"
-            if record.state in FINISHED and path.exists():
-                newest |= {cut.partition: cut for cut in read_plan(self.folder, record.session_id).cuts}
-        return newest
+        plans = self.plans(*FINISHED)
+        return {cut.partition: cut for plan in plans for cut in plan.cuts}
 
     def memory_file(self, record: SessionRecord) -> Path:
         """Where the memory after a session is, or will be."""
@@ -207,7 +142,7 @@ class MarketState:
         """Note a session of which at least one cut has been seen; known ones are returned as they are."""
         path = session_folder(self.folder, session_id) / "session.json"
         if path.exists():
-            return _read(path, SessionRecord)
+            return read_json(path, SessionRecord)
         return self._write(SessionRecord(session_id=session_id, closed_at=closed_at))
 
     def begin(self, plan: NightPlan) -> SessionRecord:
@@ -225,8 +160,7 @@ class MarketState:
             plan, consumed={**earlier, **{cut.partition: cut.to_offset + 1 for cut in plan.cuts}}
         )
         self._own.check()
-        folder = session_folder(self.folder, plan.session_id)
-        write_bytes(folder / "plan.json", msgspec.json.encode(plan))
+        write_bytes(plan_file(self.folder, plan.session_id), msgspec.json.encode(plan))
         return self._change(
             record,
             ordinal=len(begun) + 1,
@@ -249,7 +183,7 @@ class MarketState:
         """
         record = self._in_state(session_id, "running")
         folder = session_folder(self.folder, session_id)
-        _read(folder / "outcome.json", Outcome)
+        read_json(folder / "outcome.json", Outcome)
         source, target = folder / COMMIT_FILE, self.memory_file(record)
         if not source.exists():
             raise CheckpointError(
@@ -295,7 +229,7 @@ class MarketState:
         """Do what was asked through `request` while this process held the lock; returns the changed sessions."""
         changed: list[SessionRecord] = []
         for path in sorted((self.folder / "requests").glob("*.json")):
-            asked = _read(path, Request)
+            asked = read_json(path, Request)
             if self.record(asked.session_id).state == "failed":
                 changed.append(getattr(self, asked.action)(asked.session_id))
             path.unlink()
@@ -346,7 +280,7 @@ class MarketState:
     def _finish(self, record: SessionRecord) -> SessionRecord:
         """The record after the rename; also done by the next owner if this one dies in between."""
         folder = session_folder(self.folder, record.session_id)
-        outcome = _read(folder / "outcome.json", Outcome)
+        outcome = read_json(folder / "outcome.json", Outcome)
         record = self._change(record, **msgspec.structs.asdict(outcome))
         _remove_checkpoints(folder)
         return record
@@ -361,51 +295,6 @@ class MarketState:
         return record
 
 
-def state_folder(data_dir: Path, market: str) -> Path:
-    """The folder of one market's state."""
-    return data_dir / "state" / market
-
-
-def session_folder(folder: Path, session_id: str) -> Path:
-    """The folder of one session in a market's state folder.
-
-    Raises:
-        SessionError: the id cannot be a folder's name.
-    """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,63}", session_id):
-        raise SessionError(
-            f"session id {session_id!r} cannot be used: 1 to 64 letters, digits and . _ : + -, "
-            "such as 2024-01-05.1; nothing was changed; send the close with another id"
-        )
-    return folder / "sessions" / session_id
-
-
-def read_records(folder: Path) -> list[SessionRecord]:
-    """All sessions of a market's state folder, without the lock; for `janus status`."""
-    found = [_read(path, SessionRecord) for path in (folder / "sessions").glob("*/session.json")]
-    return sorted(found, key=lambda r: (r.ordinal == 0, r.ordinal, r.closed_at, r.session_id))
-
-
-def read_plan(folder: Path, session_id: str) -> NightPlan:
-    """The frozen plan of a session that has begun.
-
-    Raises:
-        CheckpointError: it has none, or it is unreadable.
-    """
-    return _read(session_folder(folder, session_id) / "plan.json", NightPlan)
-
-
-def memory_files(folder: Path) -> list[Path]:
-    """The committed memories, oldest first; the last one is what the market knows."""
-    return sorted((folder / "memory").glob("[0-9]*.npz"))
-
-
-def read_cursor(folder: Path, publisher: str) -> Cursor:
-    """How far a publisher has come; at the beginning if it has never stored it."""
-    path = folder / "publishers" / f"{publisher}.json"
-    return _read(path, Cursor) if path.exists() else Cursor()
-
-
 def request(data_dir: Path, market: str, session_id: str, action: Literal["retry", "skip"]) -> bool:
     """Release a failed session: at once if no sleeper holds the market, else by asking that sleeper.
 
@@ -416,7 +305,7 @@ def request(data_dir: Path, market: str, session_id: str, action: Literal["retry
         SessionError: there is no such session, or it has not failed.
     """
     folder = state_folder(data_dir, market)
-    record = _find(folder, session_id)
+    record = read_record(folder, session_id)
     if record.state != "failed":
         raise SessionError(f"session {session_id} is {record.state}, not failed; nothing was changed")
     try:
@@ -430,24 +319,6 @@ def request(data_dir: Path, market: str, session_id: str, action: Literal["retry
     finally:
         state.release()
     return True
-
-
-Kind_ = TypeVar("Kind_")
-
-
-def _find(folder: Path, session_id: str) -> SessionRecord:
-    path = session_folder(folder, session_id) / "session.json"
-    if not path.exists():
-        known = ", ".join(r.session_id for r in read_records(folder)) or "none"
-        raise SessionError(f"market {folder.name} has no session {session_id}; known: {known}")
-    return _read(path, SessionRecord)
-
-
-def _read(path: Path, kind: type[Kind_]) -> Kind_:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (OSError, msgspec.DecodeError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}; nothing was changed; restore it") from error
 
 
 def _remove_checkpoints(folder: Path) -> None:
