@@ -67,7 +67,7 @@ def demo(  # noqa: PLR0917  (click passes each option by name)
       janus demo --sessions 2 --data /tmp/janus
       janus demo --dashboard --keep
     """
-    console = Console(stderr=as_json, highlight=False, soft_wrap=True)
+    console = Console(stderr=as_json, highlight=False)
     folder = fresh_folder(data.resolve(), keep=keep)
     started = time.monotonic()
     with _terminable():
@@ -218,26 +218,29 @@ class _Voice:
             self._status.update(f"{self._now}  [dim]{line.strip()[-60:]}[/dim]")
 
     def night(self, report: SleepReport, seconds: float) -> None:
-        m = report.metrics
-        week = f"week to {report.session_id[:10]}"
-        if report.state != "committed":
-            self._console.print(f"  {week}  night {report.state}: {report.reason}  ({seconds:.0f} s)")
-            return
-        self._console.print(
-            f"  {week}  {m['transitions']:,.0f} transitions, {m['distinct_timestamps']:.0f} market states -> "
-            f"{m['schemas']:.0f} schemas, TD error {m['td_error_before']:.3f} -> {m['td_error_after']:.3f}"
-            f"  ({seconds:.0f} s)"
-        )
+        m, week = report.metrics, f"week to {report.session_id[:10]}"
+        line = f"night {report.state}: {report.reason}"
+        if report.state == "committed":
+            line = (
+                f"{m['transitions']:,.0f} transitions, {m['distinct_timestamps']:.0f} market states -> "
+                f"{m['schemas']:.0f} schemas, TD error {m['td_error_before']:.2f} -> {m['td_error_after']:.2f}"
+            )
+        self._console.print(f"  {week}  {line}  ({seconds:.0f} s)", soft_wrap=True)
 
 
 def _introduce(console: Console, settings: Settings, play: Play) -> None:
     from janus_memory.simulate.bars import SHIPPED_ORIGIN
 
-    console.print("[bold]JANUS memory[/bold]: what a trading agent remembers while its market sleeps")
-    console.print(f"  data     {SHIPPED_ORIGIN}")
-    console.print(f"  traders  {len(play.market.agents)} agents: momentum, mean reversion and chance")
-    console.print(f"  broker   embedded, {settings.kafka.bootstrap}; results in {settings.data_dir}")
-    console.print("  nights   each after a trading week; the first takes longer (programs are compiled)\n")
+    lines = (
+        "[bold]JANUS memory[/bold]: what a trading agent remembers while its market sleeps",
+        f"  data     {SHIPPED_ORIGIN}",
+        f"  traders  {len(play.market.agents)} agents: momentum, mean reversion and chance",
+        f"  broker   embedded, {settings.kafka.bootstrap}",
+        f"  results  {settings.data_dir}",
+        "  nights   one after each trading week\n",
+    )
+    for line in lines:
+        console.print(line, soft_wrap=True)
 
 
 @contextmanager

@@ -97,6 +97,8 @@ def _show(names: list[str], sessions: dict[str, list[dict[str, Any]]], broker: d
             for r in sessions[name]
         ]
         print_table(f"{name}: sessions", ("session", "state", "closed", "night, s", "digest", "reason"), rows)
+        if not broker["partitions"]:
+            continue
         at = _of(broker, name)
         lags = [(p["partition"], p["end"], p["committed"], p["lag"]) for p in at["partitions"]]
         print_table(f"{name}: ingest", ("partition", "end", "committed", "lag"), lags)

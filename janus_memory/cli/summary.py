@@ -98,45 +98,37 @@ def print_summary(console: Console, summary: Summary) -> None:
     """Print it for a person."""
     rows = sum(night.transitions for night in summary.nights)
     states = sum(night.market_states for night in summary.nights)
-    console.print(
+    _say(
+        console,
         f"\n[bold]{rows:,} transitions[/bold] of {summary.n_agents} agents came in, from {states:,} distinct market "
-        f"states (every agent sees the same bars); {summary.dead_letters} records were refused."
+        f"states: all agents see the same bars.\n{summary.dead_letters} records were refused.\n",
     )
-    console.print(_nights(summary))
-    console.print(_schemas(summary))
+    _say(console, "[bold]Nights[/bold]  TD error: how wrong the value estimate is, before and after replay")
+    console.print(_nights(summary), "")
+    shown = min(SHOWN_SCHEMAS, len(summary.schemas))
+    _say(console, f"[bold]Schemas[/bold]  the {shown} largest of {len(summary.schemas)} regimes it knows")
+    console.print(_schemas(summary), "")
     changes = ", ".join(f"{n} {kind}" for kind, n in summary.changes.items())
-    console.print(f"Schema events over all nights: {changes or 'none'}.")
-    console.print(
-        f"Anomalies: {summary.live_anomalies} states were flagged live, as unlike anything known, with the "
-        "model of the night before (none before the first night)."
+    _say(console, f"Schema events over all nights: {changes or 'none'}.")
+    _say(
+        console,
+        f"Anomalies: {summary.live_anomalies} states were flagged live as unlike anything known, by the model of the "
+        "night before.",
     )
     _further(console, summary)
 
 
 def _nights(summary: Summary) -> Table:
-    table = Table(
-        title="Nights: TD error is how wrong the value estimate is (in scaled reward), before and after replay",
-        title_justify="left",
-        title_style="bold",
-    )
-    for name in (
-        "week to",
-        "transitions",
-        "market states",
-        "schemas",
-        "TD error",
-        "rules satisfied",
-        "anomalies",
-        "s",
-    ):
-        table.add_column(name, justify="left" if name == "week to" else "right")
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("week to", "rows", "states", "schemas", "TD error", "rules hold", "anomalies", "s"):
+        table.add_column(name, justify="left" if name == "week to" else "right", no_wrap=True)
     for night in summary.nights:
         table.add_row(
             night.session[:10],
             f"{night.transitions:,}",
             str(night.market_states),
             _or_dash(night.schemas, "d"),
-            f"{_or_dash(night.td_error_before, '.3f')} -> {_or_dash(night.td_error_after, '.3f')}",
+            f"{_or_dash(night.td_error_before, '.2f')} -> {_or_dash(night.td_error_after, '.2f')}",
             _or_dash(night.rule_satisfaction, ".1%"),
             _or_dash(night.anomalies, "d"),
             f"{night.seconds:.0f}",
@@ -145,26 +137,23 @@ def _nights(summary: Summary) -> Table:
 
 
 def _schemas(summary: Summary) -> Table:
-    shown = summary.schemas[:SHOWN_SCHEMAS]
-    table = Table(
-        title=f"Schemas: the {len(shown)} largest of {len(summary.schemas)} market regimes it has formed",
-        title_justify="left",
-        title_style="bold",
-    )
-    table.add_column("schema")
-    table.add_column("transitions", justify="right")
-    table.add_column("mean reward, USD", justify="right")
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("schema", no_wrap=True)
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("mean reward", justify="right", no_wrap=True)
     table.add_column("what it is like", overflow="fold")
-    for schema in shown:
-        table.add_row(schema.schema_id[:8], f"{schema.size:,}", f"{schema.mean_reward:+.2f}", schema.profile)
+    for schema in summary.schemas[:SHOWN_SCHEMAS]:
+        table.add_row(
+            schema.schema_id[:8], f"{schema.size:,}", f"{schema.mean_reward:+.2f} USD", schema.profile
+        )
     return table
 
 
 def _further(console: Console, summary: Summary) -> None:
     folder = Path(summary.folder)
     settings = _shortest(folder / "janus.toml")
-    console.print(f"\nDone in {summary.seconds:.0f} s. Digest of the memory: {summary.digest[:16]}")
-    console.print("[bold]Where things lie and how to look further[/bold]")
+    _say(console, f"\nDone in {summary.seconds:.0f} s. Digest of the memory: {summary.digest[:16]}")
+    _say(console, "[bold]Where things lie and how to look further[/bold]")
     for what, how in (
         ("nights", f"janus --config {settings} status --no-broker"),
         ("settings", f"janus --config {settings} config show"),
@@ -173,7 +162,12 @@ def _further(console: Console, summary: Summary) -> None:
         ("logs", f"{_shortest(folder / 'logs')}"),
         ("your own", "janus --config janus.toml up   against your broker; docs/settings.md"),
     ):
-        console.print(f"  {what:<9} {how}", soft_wrap=True)
+        _say(console, f"  {what:<9} {how}")
+
+
+def _say(console: Console, text: str) -> None:
+    """A line that the terminal, not we, may wrap: what is in it can be copied."""
+    console.print(text, soft_wrap=True)
 
 
 def _shortest(path: Path) -> str:
