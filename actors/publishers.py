@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from janus_memory.errors import JanusError
+from janus_memory.events import SleepReport, encode, event_id
 from janus_memory.sleep.announce import vector_points
 from janus_memory.sleep.cycle import read_commit
+from janus_memory.sleep.outbox import OutboxRecord
 from janus_memory.sleep.sessions import FINISHED, Cursor, read_cursor
 from janus_memory.store.qdrant import open_store
+from janus_memory.topics import SLEEP_REPORTS
 from streams.outbox_publisher import publish
 
 if TYPE_CHECKING:
@@ -22,9 +25,18 @@ if TYPE_CHECKING:
 
     from janus_memory.config import Settings
     from janus_memory.sleep.cycle import NightResult
+    from janus_memory.sleep.records import SessionRecord
     from janus_memory.sleep.sessions import MarketState
 
-__all__ = ["KafkaPublisher", "Publisher", "QdrantPublisher", "drain", "pending_nights"]
+__all__ = [
+    "KafkaPublisher",
+    "Publisher",
+    "QdrantPublisher",
+    "drain",
+    "pending_nights",
+    "report_failures",
+    "unreported",
+]
 
 LONGEST_PAUSE_S = 60.0
 
@@ -83,6 +95,32 @@ class QdrantPublisher:
         schemas, episodes = vector_points(result.memory, self._settings.market(market).features)
         store = open_store(self._settings.qdrant, Path(self._settings.data_dir) / "qdrant")
         store.sync(market, schemas, episodes, result.report.cycle_id)
+
+
+def unreported(state: MarketState) -> list[SessionRecord]:
+    """Failed sessions whose failure has not been announced."""
+    return [r for r in state.records() if r.state == "failed" and not r.reported]
+
+
+async def report_failures(settings: Settings, state: MarketState) -> None:
+    """Announce failed sessions on the topic of sleep reports. Raises BrokerError."""
+    for record in unreported(state):
+        report = SleepReport(
+            event_id=event_id("sleep-report", state.market, record.session_id, "failed", record.reason),
+            market=state.market,
+            as_of=record.closed_at,
+            cycle_id=f"{state.market}.{record.session_id}",
+            session_id=record.session_id,
+            state="failed",
+            reason=record.reason,
+            digest="",
+            metrics={},
+            phase_seconds={},
+            notes=[],
+        )
+        outbox = [OutboxRecord(SLEEP_REPORTS, state.market, encode(report))]
+        await publish(settings.kafka, outbox, 0, lambda _: None)
+        state.mark_reported(record.session_id)
 
 
 def pending_nights(state: MarketState, publisher: str) -> list[tuple[int, Path | None]]:

@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING
 
 from actors.cut_book import CutBook
 from actors.nights import NightRunner
-from actors.publishers import KafkaPublisher, QdrantPublisher, drain, pending_nights
+from actors.publishers import (
+    KafkaPublisher,
+    QdrantPublisher,
+    drain,
+    pending_nights,
+    report_failures,
+    unreported,
+)
 from actors.status import Status
 from janus_memory.errors import BrokerError, CutMismatchError, JanusError, SessionError
 from janus_memory.settings import load_settings
@@ -80,7 +87,7 @@ class Sleeper:
             await self._work(runner)
 
     async def _work(self, runner: NightRunner) -> None:
-        """Three kinds of task; the first that ends or raises ends them all."""
+        """Watch, run, publish, report: the first that ends or raises ends them all."""
         tasks = [
             asyncio.create_task(self._follow()),
             asyncio.create_task(self._run_nights(runner)),
@@ -89,6 +96,7 @@ class Sleeper:
                 for publisher in self._publishers
                 for state in self._states.values()
             ),
+            *(asyncio.create_task(self._report_failures(state)) for state in self._states.values()),
         ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -162,6 +170,15 @@ class Sleeper:
             state.forget_memories(min(cursors) - 1)
             await asyncio.sleep(POLL_S)
 
+    async def _report_failures(self, state: MarketState) -> None:
+        while True:
+            try:
+                await report_failures(self._settings, state)
+                await asyncio.sleep(POLL_S)
+            except BrokerError as error:
+                self._status.say(str(error), state.market)
+                await asyncio.sleep(self._settings.sleep.retry_s)
+
     def _refuse_failed(self) -> None:
         failed = [r for state in self._states.values() for r in state.records() if r.state == "failed"]
         if failed:
@@ -170,7 +187,10 @@ class Sleeper:
             )
 
     def _unpublished(self) -> bool:
-        return any(pending_nights(s, p.name) for p in self._publishers for s in self._states.values())
+        states = self._states.values()
+        return any(unreported(s) for s in states) or any(
+            pending_nights(s, p.name) for p in self._publishers for s in states
+        )
 
 
 async def _until_signal(settings: Settings, config: Path, *, once: bool) -> int:

@@ -92,6 +92,7 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
         closed_at: market time of the close, UTC nanoseconds.
         attempts: how many driver processes of it have ended unexpectedly since the last retry.
         consumed: as in the plan; empty while pending.
+        reported: whether a failure has been announced.
     """
 
     session_id: str
@@ -104,6 +105,7 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     digest: str = ""
     missing: tuple[int, ...] = ()
     consumed: dict[int, int] = {}
+    reported: bool = False
     phase_seconds: dict[str, float] = {}
     metrics: dict[str, float] = {}
     notes: tuple[str, ...] = ()

@@ -197,7 +197,12 @@ class MarketState:
 
     def fail(self, session_id: str, reason: str) -> SessionRecord:
         """Running or pending -> failed. It blocks later sessions until a person releases it."""
-        return self._change(self._in_state(session_id, "running", "pending"), state="failed", reason=reason)
+        record = self._in_state(session_id, "running", "pending")
+        return self._change(record, state="failed", reason=reason, reported=False)
+
+    def mark_reported(self, session_id: str) -> SessionRecord:
+        """A session's failure has been announced."""
+        return self._change(self.record(session_id), reported=True)
 
     def retry(self, session_id: str) -> SessionRecord:
         """Failed -> running on the same plan and checkpoints (pending, if it never began)."""

@@ -114,6 +114,13 @@ def settings_dir(settings: Settings) -> Path:
     return Path(settings.data_dir)
 
 
+def reports_of(desk: Desk) -> list[SleepReport]:
+    """The sleep reports of a market that stand on their topic."""
+    bootstrap, topic = desk.settings.kafka.bootstrap, topics.SLEEP_REPORTS
+    told = [decode(SleepReport, record.value) for record in read_topic(bootstrap, topic, [0])]
+    return [report for report in told if report.market == desk.name]
+
+
 def wait_for_states(run: Process, settings: Settings, *states: str) -> list[SessionRecord]:
     """The sessions, once they are in these states; else what they are in and what the sleeper said."""
 
@@ -141,8 +148,7 @@ def test_two_days_become_two_nights_and_their_events(desk: Desk, sleeper: Callab
     state = state_folder(settings_dir(settings), desk.name)
     for publisher in ("kafka", "qdrant"):
         wait_until(functools.partial(_has_carried, state, publisher), f"{publisher} behind night 2")
-    told = [r.value for r in read_topic(desk.settings.kafka.bootstrap, topics.SLEEP_REPORTS, [0])]
-    reports = [r for r in (decode(SleepReport, value) for value in told) if r.market == desk.name]
+    reports = reports_of(desk)
     assert [(r.session_id, r.digest) for r in reports] == [(r.session_id, r.digest) for r in done]
     assert reports[0].metrics["transitions"] == 300
     run.signal(signal.SIGTERM)
@@ -218,6 +224,8 @@ def test_a_different_second_cut_fails_its_session(desk: Desk, sleeper: Callable[
     (failed,) = wait_for_states(run, settings, "failed")
     assert f"{cut.rows} rows" in failed.reason
     assert f"{cut.rows + 1} rows" in failed.reason
+    wait_until(lambda: records(settings)[0].reported, "the failure's announcement")
+    assert [(r.state, r.reason) for r in reports_of(desk)] == [("failed", failed.reason)]
 
 
 def test_a_partition_that_stays_away_comes_a_night_later(desk: Desk, sleeper: Callable[..., Process]) -> None:
