@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from janus_memory.ports import Workers
     from janus_memory.sleep.cycle import NightResult
     from janus_memory.sleep.memory import Memory
 
@@ -106,6 +107,7 @@ def sleep(
     given: NightInput | Callable[[], NightInput],
     *,
     run: str = "",
+    workers: Workers | None = None,
     guard: Callable[[], None] = lambda: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> NightResult:
@@ -115,4 +117,6 @@ def sleep(
     session = run or (given.session_id if isinstance(given, NightInput) else "night")
     read = (lambda: given) if isinstance(given, NightInput) else given
     folder = Path(settings.data_dir) / "state" / MARKET / "sessions" / session
-    return run_night(folder, read, memory, settings, InProcessWorkers(settings), Quiet(), guard, stop)
+    return run_night(
+        folder, read, memory, settings, workers or InProcessWorkers(settings), Quiet(), guard, stop
+    )

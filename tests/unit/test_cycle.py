@@ -12,7 +12,7 @@ import pytest
 from sleep_rows import DAY, FEATURES, MARKET, night_of, rows_of, settings_for, sleep
 
 from janus_memory.config import MarketSettings, RuleSettings
-from janus_memory.errors import CheckpointError, ConfigError, SessionError
+from janus_memory.errors import CheckpointError, ConfigError, MapError, SessionError
 from janus_memory.events import PolicyUpdate, SchemaUpdate, SleepReport, decode
 from janus_memory.policy.store import load_weights
 from janus_memory.sleep.announce import vector_points
@@ -20,11 +20,13 @@ from janus_memory.sleep.cycle import NightStopped, read_commit
 from janus_memory.sleep.memory import Memory
 from janus_memory.sleep.phases.freeze import id_digests, is_known
 from janus_memory.sleep.phases.tidy import held_out
+from janus_memory.sleep.workers import InProcessWorkers
 from janus_memory.store.arrays import array_digest
 from janus_memory.topics import POLICY_UPDATES, SCHEMA_UPDATES, SLEEP_REPORTS
 from janus_memory.transition import Transitions
 
 if TYPE_CHECKING:
+    from janus_memory.atlas.layout import MapRequest, MapResult
     from janus_memory.config import Settings
     from janus_memory.sleep.cycle import NightResult
 
@@ -267,11 +269,14 @@ def test_the_buffer_is_the_tail_in_total_order_and_the_cut_is_consolidated_whole
 
 
 def test_what_is_announced_is_what_the_store_will_hold(settings: Settings) -> None:
-    """Three nights of events folded into a table equal the vector store's payloads, every field."""
+    """Three nights of events folded into a table equal the vector store's payloads, every field.
+
+    The third night sees one regime only, so the others' payloads still name the second.
+    """
     memory, table = Memory.empty(MARKET), {}
     ids: list[str] = []
-    for day in (1, 2, 3):
-        night = sleep(settings, memory, night_of(day, rows_of(settings, day)))
+    for day, n in ((1, 250), (2, 250), (3, 80)):
+        night = sleep(settings, memory, night_of(day, rows_of(settings, day).take(slice(0, n))))
         memory = night.memory
         updates = [decode(SchemaUpdate, r.value) for r in night.outbox if r.topic == SCHEMA_UPDATES]
         ids += [update.event_id for update in updates]
@@ -288,6 +293,7 @@ def test_what_is_announced_is_what_the_store_will_hold(settings: Settings) -> No
         told = msgspec.to_builtins(table[point.payload["schema_id"]])
         assert point.payload == {name: told[name] for name in point.payload}
         assert {"mean", "covariance", "num_points", "cycle_id", "bank_version"} <= set(point.payload)
+    assert {point.payload["cycle_id"] for point in schemas} == {"fx.day-2", "fx.day-3"}
     assert len(episodes) == 250
     np.testing.assert_allclose([np.linalg.norm(e.vector) for e in episodes], 1.0)
 
@@ -350,6 +356,38 @@ def test_a_feature_without_variance_is_refused_by_name(settings: Settings) -> No
     state[:, 2] = 1.0
     with pytest.raises(ConfigError, match="volume"):
         sleep(settings, Memory.empty(MARKET), night_of(1, replace(rows, state=state)))
+
+
+def test_a_map_that_cannot_be_drawn_does_not_cost_the_night(settings: Settings, first: NightResult) -> None:
+    """On the first night there is none, on the second the last one stays; the digest does not hold the map."""
+
+    class Mapless(InProcessWorkers):
+        def lay_out(self, request: MapRequest) -> MapResult:
+            raise MapError(f"{len(request.points)} points have no place")
+
+    blind = Mapless(settings)
+    one = sleep(settings, Memory.empty(MARKET), night_of(1, rows_of(settings, 1)), workers=blind)
+    assert one.memory.knowledge is not None
+    assert first.memory.knowledge is not None
+    assert len(one.memory.knowledge.drawing.ids) == 0
+    assert any("points have no place" in note for note in one.report.notes)
+    assert one.memory.digest() == first.memory.digest()
+    two = sleep(settings, first.memory, night_of(2, rows_of(settings, 2)), workers=blind)
+    assert two.memory.knowledge is not None
+    assert (
+        two.memory.knowledge.drawing.coordinates.tobytes()
+        == first.memory.knowledge.drawing.coordinates.tobytes()
+    )
+
+
+def test_a_session_is_slept_once_and_by_its_own_market(settings: Settings, first: NightResult) -> None:
+    """Nothing is written for a session that the memory holds, nor for another market's."""
+    with pytest.raises(SessionError, match="runs once"):
+        sleep(settings, first.memory, night_of(1, rows_of(settings, 1)))
+    other = replace(night_of(2, rows_of(settings, 2)), market="index")
+    with pytest.raises(SessionError, match="index"):
+        sleep(settings, first.memory, other)
+    assert list(Path(settings.data_dir).rglob("*.npz")) == []
 
 
 def test_an_owner_that_has_lost_the_market_writes_nothing(settings: Settings) -> None:

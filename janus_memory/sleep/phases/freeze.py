@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 import numpy as np
 
-from janus_memory.errors import InsufficientData
+from janus_memory.errors import InsufficientData, SessionError
 from janus_memory.neocortex.background import Background
 from janus_memory.scale import Scale
 from janus_memory.sleep.memory import note, prefixed
@@ -161,7 +161,16 @@ class Frozen:
 
 
 def freeze(given: NightInput, memory: Memory, settings: Settings, spec: MarketSpec) -> Frozen:
-    """Merge what is new with what is known; decide whether there is a night at all."""
+    """Merge what is new with what is known; decide whether there is a night at all.
+
+    Raises:
+        SessionError: the input is another market's, or of a session that the memory has already slept.
+    """
+    if given.market != memory.market or given.session_id in memory.sessions:
+        raise SessionError(
+            f"session {given.session_id} of {given.market} cannot be slept by the memory of {memory.market} after "
+            f"{', '.join(memory.sessions[-3:]) or 'no session'}; nothing was changed; a session runs once and in order"
+        )
     arrived = _unknown(given.rows, memory, memory.waiting)
     parts = [part for part in (memory.waiting, arrived) if part is not None]
     fresh = Transitions.concatenate(parts).sorted()
