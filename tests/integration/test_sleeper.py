@@ -13,10 +13,18 @@ import pytest
 from harness import free_port, read_topic, send, wait_until
 from night_folder import DAY_NS, FEATURES, day_rows, small_settings
 
-from janus_memory.config import KafkaSettings, MarketSettings, ReplaySettings, Settings, SleepSettings
+from janus_memory.config import (
+    KafkaSettings,
+    MarketSettings,
+    QdrantSettings,
+    ReplaySettings,
+    Settings,
+    SleepSettings,
+)
 from janus_memory.events import Barrier, Cut, SleepReport, decode, encode
 from janus_memory.settings import dump_settings
 from janus_memory.sleep.sessions import memory_files, read_cursor, read_records, request, state_folder
+from janus_memory.store.qdrant_embedded import QdrantEmbedded
 from streams import topics
 from streams.codec import encode_frame
 from streams.partition_log import PartitionLog, RawRecord, content_type
@@ -156,7 +164,7 @@ def test_two_days_become_two_nights_and_their_events(desk: Desk, sleeper: Callab
 
 
 def test_a_kill_between_phases_changes_nothing(desk: Desk, sleeper: Callable[..., Process]) -> None:
-    """Two sleepers on the same cuts, one killed after phase 1 with its night's process, end in the same digest."""
+    """Three on the same cuts, one killed after phase 1, one losing its night's process: the same digest."""
     desk.announce(*desk.publish_day(1))
     calm, calm_file = desk.installation("calm")
     rough, rough_file = desk.installation("rough")
@@ -173,14 +181,19 @@ def test_a_kill_between_phases_changes_nothing(desk: Desk, sleeper: Callable[...
     again = sleeper(rough_file, "--once")
     assert again.exit_code(180.0) == 0, again.output
     assert "1-replay: from its checkpoint" in again.output
-    (one,), (other,) = records(calm), records(rough)
+    lost, lost_file = desk.installation("lost")
+    bereft = sleeper(lost_file)
+    bereft.wait_for("2-consolidation", 120.0)
+    wait_until(lambda: _night_of(bereft), "a night's process").kill()
+    wait_for_states(bereft, lost, "committed")
+    (one,), (other,), (third,) = records(calm), records(rough), records(lost)
     assert (one.state, other.state) == ("committed", "committed")
-    assert one.digest == other.digest
-    assert other.epoch == 2
+    assert one.digest == other.digest == third.digest
+    assert (other.epoch, third.attempts) == (2, 1)
 
 
 def test_a_nights_process_that_dies_is_started_again(desk: Desk, sleeper: Callable[..., Process]) -> None:
-    """The sleeper lives on, counts the attempt and commits; after three such ends the session fails."""
+    """The sleeper lives on and counts; after three such ends the session fails with the last one's reason."""
     desk.announce(*desk.publish_day(1))
     settings, file = desk.installation("one", replay=ReplaySettings(iterations=4000, checkpoint_every=10))
     run = sleeper(file)
@@ -243,6 +256,27 @@ def test_a_partition_that_stays_away_comes_a_night_later(desk: Desk, sleeper: Ca
     desk.announce(first[1], *second)
     _, both = wait_for_states(run, settings, "committed", "committed")
     assert both.metrics["transitions"] == 450
+
+
+def test_an_absent_qdrant_fails_no_night(desk: Desk, sleeper: Callable[..., Process]) -> None:
+    """The night commits and Kafka has its events; the sync is tried again and done when a store is there."""
+    desk.announce(*desk.publish_day(1))
+    away = QdrantSettings(url=f"http://127.0.0.1:{free_port()}", timeout_s=1.0)
+    settings, file = desk.installation("one", qdrant=away)
+    run = sleeper(file)
+    run.wait_for("qdrant: ", 150.0)
+    wait_for_states(run, settings, "committed")
+    state = state_folder(settings_dir(settings), desk.name)
+    wait_until(lambda: read_cursor(state, "kafka").ordinal == 2, "the events")
+    assert read_cursor(state, "qdrant").ordinal == 1
+    run.signal(signal.SIGTERM)
+    assert run.exit_code() == 0
+    file.write_text(dump_settings(msgspec.structs.replace(settings, qdrant=QdrantSettings())))
+    again = sleeper(file, "--once")
+    assert again.exit_code() == 0, again.output
+    assert read_cursor(state, "qdrant").ordinal == 2
+    schemas = QdrantEmbedded(settings_dir(settings) / "qdrant").schemas(desk.name)
+    assert len(schemas) == records(settings)[0].metrics["schemas"]
 
 
 def test_a_second_sleeper_waits_for_the_first(desk: Desk, sleeper: Callable[..., Process]) -> None:
