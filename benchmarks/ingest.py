@@ -2,8 +2,8 @@
 
 Run as `python -m benchmarks.ingest [--quick] [--json FILE]`. One worker process with four partitions and d = 64, for
 frames of 1, 10, 100 and 1 000 transitions; the peer decodes each frame by `np.frombuffer` into a ring, and neither
-validates nor deduplicates. Both start on the full topic in a process of their own and take turns; the time runs from
-the first record taken to the last. The broker is KAFKA_BOOTSTRAP, or the Java broker of `infra/kafka`.
+validates nor deduplicates. Both start on the full topic in a process of their own and take turns; the time runs
+from the peer's first record, and from the moment when the worker has loaded its partitions, to the last record. The broker is KAFKA_BOOTSTRAP, or the Java broker of `infra/kafka`.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ class _PeerRing:
 
 
 def _run_ours(settings: Settings, folder: Path, n_rows: int, turn: int) -> float:
-    """Start a worker with a new group on the full topic; rows per second from its first record to its last."""
+    """Start a worker with a new group on the full topic; rows per second once all partitions are loaded."""
     (name,) = settings.markets
     ingest = msgspec.structs.replace(settings.ingest, group=f"{name}-{turn}", port=_free_port())
     file = folder / f"{name}-{turn}.toml"
@@ -223,7 +223,7 @@ def _run_ours(settings: Settings, folder: Path, n_rows: int, turn: int) -> float
 
 
 def _rate(url: str, worker: subprocess.Popen[bytes], n_rows: int) -> float:
-    """Rows per second between the first status that shows accepted rows and the one that shows all."""
+    """Rows per second between the first status that shows all partitions loaded and the one that shows all rows."""
     deadline = time.monotonic() + TIMEOUT_S
     began: tuple[float, int] | None = None
     while time.monotonic() < deadline and worker.poll() is None:
@@ -231,7 +231,7 @@ def _rate(url: str, worker: subprocess.Popen[bytes], n_rows: int) -> float:
             now = time.perf_counter()
             parts = msgspec.json.decode(answer.read())["partitions"]
             n = sum(part.get("accepted", 0) for part in parts)
-            if n and began is None:
+            if began is None and len(parts) == PARTITIONS and all(part["loaded"] for part in parts):
                 began = (now, n)
             if n == n_rows and began is not None:
                 return (n_rows - began[1]) / (now - began[0]) if n_rows > began[1] else float("nan")

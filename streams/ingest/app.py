@@ -14,6 +14,7 @@ import faust
 
 from janus_memory.errors import ConfigError
 from streams.connection import client_options
+from streams.ingest.faust_consumer import EagerConsumer
 from streams.partition_log import RawRecord, content_type
 from streams.topics import MARKET_EVENTS
 
@@ -63,6 +64,7 @@ def build_app(
         broker_heartbeat_interval=min(ingest.session_timeout_s / 3, _LONGEST_HEARTBEAT_S),
         broker_request_timeout=ingest.session_timeout_s + _REQUEST_MARGIN_S,
     )
+    app.transport.Consumer = EagerConsumer
     rows = app.topic(*ingestor.topics, key_serializer="raw", value_serializer="raw")
     events = app.topic(MARKET_EVENTS, key_serializer="raw", value_serializer="raw")
     app.agent(rows, name="transitions", concurrency=1)(_consume(ingestor.take, fail))

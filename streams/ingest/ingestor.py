@@ -49,7 +49,6 @@ class Ingestor:
     Attributes:
         tails: by place, for the assigned partitions that are loaded.
         assigned: the partitions this worker owns now.
-        generation: counts assignments.
     """
 
     def __init__(
@@ -62,11 +61,10 @@ class Ingestor:
         self._publisher = publisher
         self._on_rows = on_rows
         self._specs = {transitions(name): market.spec(name) for name, market in settings.markets.items()}
-        self._locks: dict[Place, asyncio.Lock] = {}
+        self._lock = asyncio.Lock()
         self._loading: dict[Place, LogReader] = {}
         self.tails: dict[Place, PartitionTail] = {}
         self.assigned: frozenset[Place] = frozenset()
-        self.generation = 0
 
     @property
     def topics(self) -> list[str]:
@@ -105,21 +103,18 @@ class Ingestor:
         """Own these partitions from now on; the tails of others are dropped."""
         self.assigned = frozenset(p for p in places if p[0] in self._specs)
         self.tails = {place: tail for place, tail in self.tails.items() if place in self.assigned}
-        self._locks = {place: lock for place, lock in self._locks.items() if place in self.assigned}
-        self.generation += 1
         _logger.info("assigned: %s", ", ".join(f"{t}/{p}" for t, p in sorted(self.assigned)) or "nothing")
 
     async def load_assigned(self) -> None:
-        """Load the tails of the assigned partitions up to the group's position, one after the other."""
-        generation, places = self.generation, sorted(self.assigned)
-        for topic, partition in places:
-            if self.generation == generation:
-                committed = await committed_offsets(
-                    self._settings.kafka, self._settings.ingest.group, topic, [partition]
-                )
-                async with self._lock((topic, partition)):
+        """Bring the tails of the assigned partitions to the group's position, with one reader for all."""
+        kafka, group = self._settings.kafka, self._settings.ingest.group
+        async with self._lock, LogReader(kafka) as reader:
+            places = sorted(self.assigned)
+            for topic in sorted({topic for topic, _ in places}):
+                own = [p for t, p in places if t == topic]
+                for partition, offset in (await committed_offsets(kafka, group, topic, own)).items():
                     if (topic, partition) in self.assigned:
-                        await self._reach((topic, partition), committed[partition])
+                        await self._reach(reader, (topic, partition), offset)
 
     async def take(self, topic: str, partition: int, record: RawRecord) -> None:
         """Apply a delivered record; returns when all that must be sent for it has been sent.
@@ -129,12 +124,10 @@ class Ingestor:
         """
         place = (topic, partition)
         tail = self.tails.get(place)
-        if tail is not None and tail.next_offset == record.offset and not self._lock(place).locked():
-            await self._apply(topic, tail, record)
-            return
-        async with self._lock(place):
-            tail = await self._reach(place, record.offset)
-            await self._apply(topic, tail, record)
+        if tail is None or tail.next_offset < record.offset:
+            async with self._lock, LogReader(self._settings.kafka) as reader:
+                tail = await self._reach(reader, place, record.offset)
+        await self._apply(topic, tail, record)
 
     async def announce(self, topic: str, partition: int, record: RawRecord) -> None:
         """Handle a record of the market-events topic: a close writes a barrier into every partition.
@@ -170,26 +163,22 @@ class Ingestor:
         await asyncio.gather(*(self._publisher.send_barrier(topic, p, barrier) for p in partitions))
         _logger.info("market %s closed session %s: barriers written", event.market, event.session_id)
 
-    async def _reach(self, place: Place, offset: int | None) -> PartitionTail:
+    async def _reach(self, reader: LogReader, place: Place, offset: int | None) -> PartitionTail:
         """The tail of a partition, brought to `offset` (None: the log's beginning) by reading what it has not seen."""
         tail = self.tails.get(place)
-        if tail is not None and (offset is None or tail.next_offset >= offset):
-            return tail
         topic, partition = place
-        async with LogReader(self._settings.kafka) as reader:
+        if tail is None:
             self._loading[place] = reader
-            if tail is None or offset is None:
-                tail = await self._load(reader, topic, partition, offset)
-            else:
-                _logger.warning(
-                    "%s/%d: offsets %d to %d were not delivered; reading them from the log",
-                    *(topic, partition, tail.next_offset, offset - 1),
-                )
-                async for block in reader.read(topic, partition, tail.next_offset, offset):
-                    for record in block:
-                        await self._apply(topic, tail, record)
-        self.tails[place] = tail
-        self._loading.pop(place, None)
+            tail = self.tails[place] = await self._load(reader, topic, partition, offset)
+            del self._loading[place]
+        elif offset is not None and tail.next_offset < offset:
+            _logger.warning(
+                "%s/%d: offsets %d to %d were not delivered; reading them from the log",
+                *(topic, partition, tail.next_offset, offset - 1),
+            )
+            async for block in reader.read(topic, partition, tail.next_offset, offset):
+                for record in block:
+                    await self._apply(topic, tail, record)
         return tail
 
     async def _load(self, reader: LogReader, topic: str, partition: int, offset: int | None) -> PartitionTail:
@@ -231,9 +220,6 @@ class Ingestor:
             "cut %s: offsets %d to %d, %d rows, sha256 %s",
             *(cut.key, cut.from_offset, cut.to_offset, cut.rows, cut.sha256[:12]),
         )
-
-    def _lock(self, place: Place) -> asyncio.Lock:
-        return self._locks.setdefault(place, asyncio.Lock())
 
 
 def _check_session(event: MarketEvent) -> None:
