@@ -125,9 +125,9 @@ def test_a_session_that_closed_before_the_last_one_is_refused(market: MarketStat
 
 def test_pending_sessions_are_listed_by_their_close(market: MarketState) -> None:
     """Whatever the order in which their cuts arrive."""
-    for name, closed_at in (("d3", 30), ("d1", 10), ("d2", 20)):
+    for name, closed_at in (("a", 30), ("c", 10), ("b", 20)):
         market.register(name, closed_at)
-    assert [r.session_id for r in market.records()] == ["d1", "d2", "d3"]
+    assert [r.session_id for r in market.records()] == ["c", "b", "a"]
 
 
 def test_consumed_offsets_keep_a_missing_partition_where_it_was(market: MarketState) -> None:
@@ -189,8 +189,8 @@ def test_a_request_to_a_running_sleeper_is_applied_by_it(market: MarketState, tm
     assert request(tmp_path, "fx", "d1", "retry") is False
     assert market.record("d1").state == "failed"
     assert [r.state for r in market.apply_requests()] == ["running"]
-    assert market.apply_requests() == []
     market.fail("d1", "broken")
+    assert market.apply_requests() == []
     market.release()
     assert request(tmp_path, "fx", "d1", "skip") is True
     assert read_records(market.folder)[0].state == "skipped"
