@@ -115,11 +115,19 @@ class Process:
         self._reader.join(5.0)
         return code
 
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended."""
+        return self._process.poll() is not None
+
     def kill(self) -> None:
         """End it now, if it still runs."""
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
+        self._reader.join(5.0)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
     def _read(self) -> None:
         for line in self._process.stdout or ():

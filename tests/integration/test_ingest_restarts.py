@@ -12,6 +12,7 @@ from harness import free_port, get, make_rows, read_topic, send, wait_until
 from ingest_driver import (
     caught_up,
     close,
+    cuts,
     expected_tail,
     frame,
     frames,
@@ -91,24 +92,51 @@ def test_a_cut_that_a_crash_kept_from_being_published_is_published_on_restart(
     assert_cuts(own, broker, 1)
 
 
-@pytest.mark.parametrize("watchdog_s", [8.0, 25.0])
-def test_a_blocked_worker_is_ended_by_its_watchdog_and_its_successor_gives_the_same_cut(
-    broker: str, market: Callable[..., Market], process: Callable[..., Process], watchdog_s: float
-) -> None:
-    """A process that stood still beyond the session timeout ends by itself, whichever sign shows first."""
-    own = market(watchdog_timeout_s=watchdog_s)
+def blocking_worker(process: Callable[..., Process], own: Market) -> Process:
+    """A healthy worker whose process will stand still for 12 s, twice its session timeout, when SIGHUP comes."""
     launcher = str(Path(__file__).with_name("blocking_worker.py"))
     child = process(launcher, "--config", str(own.file), env={**os.environ, "BLOCK_S": "12"})
     child.wait_for("health endpoint")
     wait_until(lambda: get(url(own, "healthz")), "healthy")
+    return child
+
+
+def test_a_blocked_worker_is_ended_by_its_watchdog_and_its_successor_gives_the_same_cut(
+    broker: str, market: Callable[..., Market], process: Callable[..., Process]
+) -> None:
+    """A process that stood still beyond session timeout and watchdog ends by itself with its own code."""
+    own = market(watchdog_timeout_s=8.0)
+    child = blocking_worker(process, own)
     send(broker, own.topic, frames(own, 50))
     caught_up(own, 5)
     child.signal(signal.SIGHUP)
     send(broker, own.topic, frames(own, 50, first=50))
     assert child.exit_code(90) == WATCHDOG_EXIT_CODE, child.output
-    assert "watchdog: " in child.output
+    assert "watchdog: the event loop has not run" in child.output
     start(process, own)
     close(own, broker)
+    assert_cuts(own, broker, 1)
+
+
+def test_a_worker_blocked_for_less_than_the_watchdogs_time_consumes_again_or_is_ended(
+    broker: str, market: Callable[..., Market], process: Callable[..., Process]
+) -> None:
+    """Taken out of its group, it rejoins, or the watchdog ends it and a successor goes on; the cut is the log's."""
+    own = market(watchdog_timeout_s=25.0)
+    child = blocking_worker(process, own)
+    send(broker, own.topic, frames(own, 50))
+    caught_up(own, 5)
+    child.signal(signal.SIGHUP)
+    send(broker, own.topic, frames(own, 50, first=50))
+    close(own, broker)
+
+    def cut_or_end() -> bool:
+        return bool(cuts(own, broker)) or child.ended
+
+    wait_until(cut_or_end, "a cut, or the end of the worker", 90.0)
+    if child.ended:
+        assert child.exit_code() == WATCHDOG_EXIT_CODE, child.output
+        start(process, own)
     assert_cuts(own, broker, 1)
 
 
