@@ -7,15 +7,19 @@ component projection stands in, and the note says so.
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from janus_memory.errors import MapError
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from numpy.typing import NDArray
 
 __all__ = ["MapRequest", "MapResult", "lay_out"]
@@ -81,9 +85,26 @@ def lay_out(request: MapRequest) -> MapResult:
     return MapResult(coordinates, _clusters(coordinates, request.tau_cluster), note)
 
 
-def _umap(request: MapRequest) -> NDArray[np.float64]:
-    import umap  # noqa: PLC0415  (compiles for seconds on import; only the map needs it)
+def _import_umap() -> ModuleType:
+    """UMAP with its compiled functions kept on disk: 13 s of compiling fall away from all processes but the first.
 
+    The library compiles at the first call in every process and asks numba to keep none of it; a night is a
+    process of its own. Where no folder can be written, it compiles as it would by itself.
+    """
+    import umap  # noqa: PLC0415  (seconds of import; only the map needs it)
+    from numba.core.dispatcher import Dispatcher  # noqa: PLC0415  (as umap)
+
+    modules = [module for name, module in sys.modules.items() if name.split(".")[0] == "umap"]
+    for module in modules:
+        for function in vars(module).values():
+            if isinstance(function, Dispatcher):
+                with contextlib.suppress(RuntimeError):
+                    function.enable_caching()
+    return cast("ModuleType", umap)
+
+
+def _umap(request: MapRequest) -> NDArray[np.float64]:
+    umap = _import_umap()
     n = len(request.points)
     # The library's own generator takes 32 bits.
     seed = request.seed % (1 << 32)
