@@ -16,7 +16,7 @@ from janus_memory.errors import BrokerError, JanusError
 from streams.ingest.app import build_app, is_member
 from streams.ingest.ingestor import Ingestor
 from streams.ingest.log_reader import LogReader
-from streams.ingest.watchdog import Observation
+from streams.ingest.watchdog import Observation, Watchdog
 
 if TYPE_CHECKING:
     from janus_memory.config import Settings
@@ -71,12 +71,18 @@ class Runtime:
 
     async def run(self) -> None:
         """Consume until a signal or a failure."""
+        watchdog = Watchdog(self._settings.ingest.watchdog_timeout_s, lambda: self.seen)
+        # The start before this may have taken longer than the watchdog allows the loop.
+        self._ends = ({}, time.monotonic())
+        self.seen = Observation(beat=time.monotonic(), ends_at=time.monotonic())
+        watchdog.start()
         watching = [asyncio.create_task(self._observe()), asyncio.create_task(self._follow_ends())]
         try:
             await self._faust.start()
             await self._faust.wait_until_stopped()
         finally:
             await self._faust.stop()
+            watchdog.stop()
             for task in watching:
                 task.cancel()
         self.failure = self.failure or self._faust.crash_reason or self.app.crash_reason

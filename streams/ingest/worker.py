@@ -28,7 +28,6 @@ from streams.ingest.metrics import exposition
 from streams.ingest.models import Models
 from streams.ingest.publisher import Publisher
 from streams.ingest.runtime import LOGGING, Runtime
-from streams.ingest.watchdog import Watchdog
 
 if TYPE_CHECKING:
     import socket
@@ -96,13 +95,10 @@ async def _serve(settings: Settings, listener: socket.socket) -> BaseException |
             tails=lambda: worker.ingestor.tails,
             metrics=exposition(worker.status),
         )
-        watchdog = Watchdog(settings.ingest.watchdog_timeout_s, lambda: worker.seen)
-        watchdog.start()
         _logger.info("health endpoint on http://%s:%d/healthz", host, port)
         try:
             await worker.run()
         finally:
-            watchdog.stop()
             await runner.cleanup()
         return worker.failure
 

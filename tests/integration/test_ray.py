@@ -78,12 +78,13 @@ def test_a_night_on_ray_has_the_bits_of_one_in_process(head: Head, tmp_path: Pat
     night = freeze_night(tmp_path, replay=REPLAY, ray=ON_RAY)
     run = head.run(night)
     assert run.read(lambda said: said.get("done") == 10)
-    assert {a["name"]: a["class_name"] for a in head.actors()} == {
+    expected_actors = {
         "replay-0": "ReplayActor",
         "schema-shard-0": "SchemaShard",
         "schema-shard-1": "SchemaShard",
         "map-0": "MapActor",
     }
+    wait_until(lambda: {a["name"]: a["class_name"] for a in head.actors()} == expected_actors, "all actors")
     assert {"market": "fx", "session_id": "d1"} in [job["metadata"] for job in head.ask("/api/jobs/")]
     assert run.end() == 0, run.said
     assert night.outcome.digest == expected

@@ -84,8 +84,8 @@ def test_nothing_but_the_loop_is_judged_while_the_broker_is_away() -> None:
     """When it is back the clocks start anew."""
     staleness = Staleness(T, 0.0)
     assert staleness.judge(seen(0.0, end=9), 0.0) is None
-    away = {"ends_at": 0.0, "member": False}
-    assert all(staleness.judge(seen(float(t), end=9, **away), float(t)) is None for t in range(6, 60))
+    away = [seen(float(now), end=9, ends_at=0.0, member=False) for now in range(6, 60)]
+    assert all(staleness.judge(one, one.beat) is None for one in away)
     assert staleness.judge(seen(61.0, end=9, member=False), 61.0) is None
     assert staleness.judge(seen(70.0, end=9), 70.0) is not None
 
