@@ -1,8 +1,8 @@
 """The night's workers as Ray actors, with names that a person recognises in the dashboard.
 
-An actor holds settings and nothing else: each method is a pure function of its arguments, so an actor that
+Actors hold no state: each method is a pure function of its arguments, so an actor that
 was killed is restarted by Ray, asked again, and answers the same. Actors compute with the code of
-`janus_memory.sleep.workers` in processes that have the driver's compute environment, so the result is the
+`InProcessWorkers` in processes that have the driver's compute environment, so the result is the
 in-process one, bit for bit.
 """
 
@@ -16,9 +16,11 @@ import numpy as np
 import ray
 from ray.exceptions import RayTaskError
 
+from actors.map_actor import MapActor
+from actors.replay_actor import ReplayActor
+from actors.schema_shard import SchemaShard
 from janus_memory.errors import JanusError
-from janus_memory.replay.swr import td_errors
-from janus_memory.sleep.workers import InProcessWorkers, blocks_of
+from janus_memory.sleep.workers import blocks_of
 from janus_memory.threads import VARIABLES
 
 if TYPE_CHECKING:
@@ -31,64 +33,9 @@ if TYPE_CHECKING:
     from janus_memory.neocortex.assignment import BankView, BlockScores
     from janus_memory.replay.swr import LearnerState, ReplayChunk, ReplayProblem
 
-__all__ = ["MapActor", "RayWorkers", "ReplayActor", "SchemaShard", "connect"]
+__all__ = ["RayWorkers", "connect"]
 
 RESTARTS = 5
-START_TIMEOUT_S = 120.0
-
-
-class ReplayActor:
-    """Replays transitions (phase 1) and computes TD errors of blocks of rows."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._here = InProcessWorkers(settings)
-
-    def pid(self) -> int:
-        """The process; also tells that the actor is up."""
-        return os.getpid()
-
-    def replay_iterations(
-        self, state: LearnerState, problem: ReplayProblem, start: int, stop: int
-    ) -> tuple[LearnerState, ReplayChunk]:
-        """Replay iterations start..stop."""
-        return self._here.learn(state, problem, start, stop)
-
-    def td_errors_of_rows(
-        self, state: LearnerState, problem: ReplayProblem, start: int, stop: int
-    ) -> NDArray[np.float32]:
-        """TD errors of one block of rows."""
-        return td_errors(state, problem, self._settings.policy, slice(start, stop))
-
-
-class SchemaShard:
-    """Scores blocks of states against a snapshot of the bank (phase 2)."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._here = InProcessWorkers(settings)
-
-    def pid(self) -> int:
-        """The process; also tells that the actor is up."""
-        return os.getpid()
-
-    def score_block(self, view: BankView, block: NDArray[np.float64]) -> BlockScores:
-        """Scores of one block."""
-        return self._here.score(view, [block])[0]
-
-
-class MapActor:
-    """Draws the map (phase 3)."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._here = InProcessWorkers(settings)
-
-    def pid(self) -> int:
-        """The process; also tells that the actor is up."""
-        return os.getpid()
-
-    def draw_map(self, request: MapRequest) -> MapResult:
-        """The layout of a night's points."""
-        return self._here.lay_out(request)
 
 
 class RayWorkers:
@@ -102,12 +49,8 @@ class RayWorkers:
         self._block_rows = settings.replay.block_rows
         self._shared: tuple[Any, Any] | None = None
         self._replay = [_start(ReplayActor, f"replay-{i}", settings) for i in range(settings.ray.n_replay)]
-        self._shards = [
-            _start(SchemaShard, f"schema-shard-{i}", settings) for i in range(settings.ray.n_shards)
-        ]
-        self._map = _start(MapActor, "map-0", settings)
-        actors = [*self._replay, *self._shards, self._map]
-        ray.get([actor.pid.remote() for actor in actors], timeout=START_TIMEOUT_S)
+        self._shards = [_start(SchemaShard, f"schema-shard-{i}") for i in range(settings.ray.n_shards)]
+        self._map = _start(MapActor, "map-0")
 
     def learn(
         self, state: LearnerState, problem: ReplayProblem, start: int, stop: int
@@ -180,9 +123,10 @@ def _compute_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in VARIABLES if name in os.environ}
 
 
-def _start(kind: type[Any], name: str, settings: Settings) -> Any:
+def _start(kind: type[Any], name: str, *arguments: object) -> Any:
+    """An actor that starts while we go on; the first call waits for it."""
     remote = ray.remote(num_cpus=0, max_restarts=RESTARTS, max_task_retries=RESTARTS)(kind)
-    return remote.options(name=name).remote(settings)
+    return remote.options(name=name).remote(*arguments)
 
 
 def _in_turn(actors: Sequence[Any]) -> Iterable[Any]:
