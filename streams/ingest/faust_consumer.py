@@ -7,7 +7,7 @@ milliseconds as long as any partition is held back.
 
 aiokafka sends one fetch at a time to a broker. While the rows' partitions are held back it may ask for the
 market events alone, and Faust lets the broker wait 1.5 seconds for one: no row is fetched meanwhile. Here it
-waits a tenth of a second.
+waits 20 milliseconds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
 __all__ = ["EagerConsumer"]
 
 _LOOK_AGAIN_S = 0.005
-_FETCH_WAIT_MS = 100
+_FETCH_WAIT_MS = 20
 
 
 class _Thread(AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust's classes are untyped here
