@@ -1,0 +1,1 @@
+"""Long-term memory: schemas, gates, consolidation (SPEC section 6)."""
