@@ -1,0 +1,80 @@
+"""Losses of the policy against plain numpy, and the Q-network's shapes."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from replay_rows import plain_forward
+
+from janus_memory.config import PolicySettings
+from janus_memory.errors import ConfigError
+from janus_memory.policy.losses import bootstrap, huber, policy_satisfaction, satisfaction
+from janus_memory.policy.networks import forward, init_weights, n_actions_of, require_discrete, state_size_of
+from janus_memory.transition import MarketSpec
+
+
+def test_bootstrap_table() -> None:
+    """Done gives 0, a known action its value, an unknown one the best; done wins over both."""
+    q = jnp.array([[1.0, 5.0], [1.0, 5.0], [1.0, 5.0], [-3.0, -7.0]])
+    value = bootstrap(q, jnp.array([0, -1, 0, -1]), jnp.array([0, 0, 1, 0], jnp.uint8))
+    assert np.asarray(value).tolist() == [1.0, 5.0, 0.0, -3.0]
+
+
+def test_huber_table() -> None:
+    """Square within the width, straight beyond: 0.5, 1 * (3 - 0.5), width 2: 2 * (3 - 1)."""
+    assert np.asarray(huber(jnp.array([1.0, -3.0, 0.0]), 1.0)).tolist() == [0.5, 2.5, 0.0]
+    assert float(huber(jnp.array(3.0), 2.0)) == 4.0
+
+
+@given(st.sampled_from([1, 5]), st.sampled_from([1, 3]), st.integers(0, 10_000))
+@settings(deadline=None, max_examples=25)
+def test_satisfaction_is_the_p_mean_error_of_p_mean_errors(n: int, n_rules: int, seed: int) -> None:
+    """Forall over rows, then weighted over rules, p = 2, each written out; the stable margin is 1e-4."""
+    rng = np.random.default_rng(seed)
+    truths, weight = rng.random((n, n_rules)), rng.uniform(0.1, 2, n_rules)
+    forall = 1 - np.sqrt(((1 - truths) ** 2).mean(axis=0))
+    expected = 1 - np.sqrt((weight * (1 - forall) ** 2).sum() / weight.sum())
+    got = satisfaction(jnp.asarray(truths, jnp.float32), jnp.asarray(weight, jnp.float32))
+    assert float(got) == pytest.approx(expected, abs=2e-4)
+
+
+def test_gradient_of_a_satisfied_rule_is_finite() -> None:
+    """At truth 1 everywhere the root's slope would be infinite; the stable variant stays finite."""
+    truth = jnp.ones((4, 2))
+    slope = jax.grad(lambda t: satisfaction(t, jnp.ones(2)))(truth)
+    assert np.isfinite(np.asarray(slope)).all()
+    assert (np.asarray(slope) >= 0).all()
+
+
+def test_policy_satisfaction_weighs_truths_with_the_softmax() -> None:
+    """One row, one rule true only for action 1: its truth is that action's probability at the temperature."""
+    q, table = jnp.array([[0.0, 2.0]]), jnp.array([[[0.0, 1.0]]])
+    expected = 1 / (1 + np.exp(-2.0 / 0.5))
+    assert float(policy_satisfaction(q, table, jnp.ones(1), 0.5)) == pytest.approx(expected, abs=2e-4)
+
+
+@pytest.mark.parametrize("hidden", [(), (7,), (8, 5)])
+def test_forward_equals_plain_numpy(hidden: tuple[int, ...]) -> None:
+    """The network is a ReLU perceptron, also without hidden layers; sizes are read off its weights."""
+    weights = init_weights(4, 3, PolicySettings(hidden=hidden), seed=1)
+    x = np.random.default_rng(2).normal(size=(6, 4)).astype(np.float32)
+    got = forward({name: jnp.asarray(value) for name, value in weights.items()}, jnp.asarray(x))
+    plain = {name: value.astype(np.float64) for name, value in weights.items()}
+    np.testing.assert_allclose(got, plain_forward(plain, x), rtol=1e-4, atol=1e-5)
+    assert (state_size_of(weights), n_actions_of(weights)) == (4, 3)
+
+
+def test_vector_actions_are_refused_with_what_to_set() -> None:
+    """A market with vector actions has no policy yet, and is told which setting to use."""
+    spec = MarketSpec(name="fx", features=("a",), action_kind="vector", action_size=2)
+    with pytest.raises(ConfigError, match="vector actions") as refusal:
+        require_discrete(spec)
+    assert "action_names" in str(refusal.value)
+    with pytest.raises(ConfigError, match="n_actions = 0"):
+        init_weights(3, 0, PolicySettings(), seed=0)
+    with pytest.raises(ConfigError, match="at least one unit"):
+        init_weights(3, 2, PolicySettings(hidden=(0,)), seed=0)

@@ -1,0 +1,72 @@
+"""Equal bits in different processes: what `fix_threads` is for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from janus_memory.errors import ConfigError
+from janus_memory.threads import VARIABLES, fix_threads
+
+_ROOT = Path(__file__).parents[2]
+_CHILD = """
+import os, sys
+cores = sys.argv[2]
+if cores: os.sched_setaffinity(0, {int(cores)})
+from janus_memory.threads import fix_threads
+assert fix_threads(int(sys.argv[1])) == int(sys.argv[1])
+from janus_memory.config import PolicySettings, ReplaySettings
+from janus_memory.replay.swr import begin_night, init_learner, learn
+from janus_memory.store.arrays import array_digest
+from replay_rows import random_problem
+policy = PolicySettings()
+state = begin_night(init_learner(16, 3, policy, 1), 2)
+state, chunk = learn(state, random_problem(3000, d=16), ReplaySettings(), policy, 0, 20, 20)
+print(array_digest(state.snapshot() | {"loss": chunk.loss, "count": chunk.replay_count}))
+"""
+
+
+def _child(threads: int, core: str = "") -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", _CHILD, str(threads), core]
+    return subprocess.Popen(
+        command,
+        cwd=_ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(_ROOT / "tests" / "unit")},
+    )
+
+
+def test_processes_with_equal_threads_learn_the_same_bytes() -> None:
+    """Three processes with two threads, one of them held to a single core, print one digest."""
+    core = str(min(os.sched_getaffinity(0)))
+    answers = [child.communicate()[0] for child in (_child(2), _child(2), _child(2, core))]
+    assert len(answers[0].strip()) == 64
+    assert answers[0] == answers[1] == answers[2]
+
+
+def test_threads_are_fixed_for_every_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All variables get the count that is returned; 0 means the cores that this process may use."""
+    monkeypatch.setattr("janus_memory.threads._started", lambda: False)
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    assert fix_threads(3) == 3
+    assert {os.environ[name] for name in VARIABLES} == {"3"}
+    assert fix_threads(0) == len(os.sched_getaffinity(0))
+
+
+def test_a_negative_count_and_one_that_comes_too_late_are_refused() -> None:
+    """Once JAX has its threads, another count would be a lie; the refusal says so and changes nothing."""
+    with pytest.raises(ConfigError, match="negative"):
+        fix_threads(-1)
+    import jax  # noqa: PLC0415  (the test starts JAX on purpose)
+
+    jax.devices()
+    before = {name: os.environ.get(name) for name in VARIABLES}
+    with pytest.raises(ConfigError, match="too late"):
+        fix_threads(61)
+    assert {name: os.environ.get(name) for name in VARIABLES} == before
