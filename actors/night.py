@@ -109,6 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = load_settings(options.config)
         fix_threads(settings.sleep.compute_threads)
+        _keep_compiled(Path(settings.data_dir) / "cache" / "jax")
         state = state_folder(Path(settings.data_dir), options.market)
         check_epoch(state, options.epoch)
         plan = read_plan(state, options.session)
@@ -129,6 +130,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return CRASHED
     say(state=result.state, reason=result.reason, digest=result.memory.digest())
     return 0
+
+
+def _keep_compiled(folder: Path) -> None:
+    """Let JAX find what an earlier night has compiled: a night is a process of its own, its programs are not."""
+    wanted = {
+        "JAX_COMPILATION_CACHE_DIR": str(folder.resolve()),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    for name, value in wanted.items():
+        os.environ.setdefault(name, value)
 
 
 def _stop_on_sigterm(stop: threading.Event) -> None:

@@ -119,8 +119,8 @@ def connect(address: str, market: str, session_id: str) -> None:
 
 
 def _compute_environment() -> dict[str, str]:
-    """How many threads compute: equal in driver and actors, because the bits depend on it."""
-    return {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    """What actors share with the driver: the thread counts, on which the bits depend, and what JAX has compiled."""
+    return {n: v for n, v in os.environ.items() if n in VARIABLES or n.startswith("JAX_")}
 
 
 def _start(kind: type[Any], name: str, *arguments: object) -> Any:
