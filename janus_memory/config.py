@@ -145,6 +145,7 @@ class AtlasSettings(_Record, frozen=True, kw_only=True):
 
     tau_cluster: float = 0.5
     anomaly_rate: float = 0.01
+    calibration_rows: int = 20_000
     min_points: int = 10
     max_points: int = 4_000
     epochs: int = 500

@@ -53,30 +53,29 @@ class AnomalyModel:
 
     @classmethod
     def fit(
-        cls, bank: SchemaBank, scale: Scale, held_out: NDArray[np.float64], rate: float, cycle_id: str = ""
+        cls, bank: SchemaBank, scale: Scale, distances: NDArray[np.float64], rate: float, cycle_id: str = ""
     ) -> AnomalyModel:
-        """Calibrate on states that the bank has not seen.
+        """The model of a bank, calibrated on states that no bank had learned when they were measured.
 
-        The threshold is the ceil((n + 1)(1 - rate))-th smallest of their n distances (the largest where there are
+        The threshold is the ceil((n + 1)(1 - rate))-th smallest of the n distances (the largest where there are
         too few): a new state of the same kind lies above it with a probability of at most about `rate`.
 
         Args:
             bank: at least one living schema.
             scale: the market's scale.
-            held_out: float64 [n, d], standardised.
+            distances: float64 [n], of held-out states to their nearest schema, as `distances` measures them.
             rate: share of ordinary states that may be flagged, in (0, 1).
             cycle_id: the night.
 
         Raises:
             InsufficientData: no schema, or no state held out.
         """
-        if not len(bank.ids) or not len(held_out):
+        if not len(bank.ids) or not len(distances):
             raise InsufficientData(
-                f"the anomaly model got {len(bank.ids)} schemas and {len(held_out)} held-out states; "
+                f"the anomaly model got {len(bank.ids)} schemas and {len(distances)} held-out states; "
                 "the last model stays; wait for more rows"
             )
-        distance = np.sort(bank.distances(held_out))
-        rank = min(math.ceil((len(distance) + 1) * (1 - rate)), len(distance))
+        rank = min(math.ceil((len(distances) + 1) * (1 - rate)), len(distances))
         return cls(
             cycle_id,
             scale.mean,
@@ -84,7 +83,7 @@ class AnomalyModel:
             bank.means,
             bank.whiteners(),
             np.array([i.decode() for i in bank.ids.tolist()], np.str_),
-            float(distance[rank - 1]),
+            float(np.sort(distances)[rank - 1]),
         )
 
     def distances(self, state: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:

@@ -94,6 +94,7 @@ class Knowledge:
         announced: by schema id.
         drawing: the last map.
         anomaly: the model by which live states are flagged; None while there is no schema.
+        calibration: float64 [n], distances of states that were new when they were measured; the model's threshold.
     """
 
     scale: Scale
@@ -106,6 +107,7 @@ class Knowledge:
     announced: dict[str, Announced]
     drawing: MapDrawing
     anomaly: ModelFile | None
+    calibration: NDArray[np.float64]
 
     def snapshot(self) -> Arrays:
         """Arrays by name."""
@@ -116,6 +118,7 @@ class Knowledge:
             **prefixed("drawing/", self.drawing.snapshot()),
             "announced": note(self.announced),
             "anomaly": note(self.anomaly),
+            "calibration": self.calibration,
         }
 
     def digested(self) -> Arrays:
@@ -142,6 +145,7 @@ class Knowledge:
             announced=msgspec.json.decode(arrays["announced"].tobytes(), type=dict[str, Announced]),
             drawing=MapDrawing.restore(subtree(arrays, "drawing/")),
             anomaly=msgspec.json.decode(arrays["anomaly"].tobytes(), type=ModelFile | None),
+            calibration=cast("NDArray[np.float64]", arrays["calibration"]),
         )
 
 

@@ -16,12 +16,12 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from harness import Market, Process, free_port
 
 from infra.kafka.broker import Broker, BrokerStartError
 from janus_memory.config import IngestSettings, KafkaSettings, MarketSettings, Settings
 from janus_memory.settings import dump_settings
 from streams.admin import create_topics
+from tests.integration.harness import Market, Process, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

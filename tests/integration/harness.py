@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import subprocess
 import threading
@@ -119,6 +120,14 @@ class Process:
     def ended(self) -> bool:
         """Whether it has ended."""
         return self._process.poll() is not None
+
+    def end(self, timeout_s: float = 60.0) -> None:
+        """Ask it to end, if it still runs; kill it after the time."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout_s)
+        self.kill()
 
     def kill(self) -> None:
         """End it now, if it still runs."""

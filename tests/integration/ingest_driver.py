@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
-from harness import START_NS, get, make_rows, read_topic, send, wait_until
 
 from janus_memory.events import Cut, DeadLetter, MarketEvent, decode, encode, event_id
 from janus_memory.transition import Transitions
 from streams.codec import decode_frame, encode_frame
 from streams.partition_log import content_type
 from streams.topics import CUTS, DEAD_LETTERS, FRAME_TYPE, JSON_TYPE, MARKET_EVENTS
+from tests.integration.harness import START_NS, get, make_rows, read_topic, send, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from harness import Market, Process
+    from tests.integration.harness import Market, Process
 
 DAY_NS = 86_400_000_000_000
 SESSION = "2023-11-14.1"

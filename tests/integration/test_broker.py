@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from harness import Process
+    from tests.integration.harness import Process
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 

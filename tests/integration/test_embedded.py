@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from aiokafka import AIOKafkaConsumer
-from harness import Market, free_port, read_topic, send
-from ingest_driver import caught_up, close, expected_tail, frames, ring, start, wait_for_cuts
 
 from janus_memory.config import IngestSettings, KafkaSettings, MarketSettings, Settings
 from janus_memory.errors import BrokerError
@@ -17,12 +15,22 @@ from janus_memory.settings import dump_settings
 from streams.admin import topic_plans
 from streams.codec import encode_frame
 from streams.embedded import EmbeddedBroker, main
+from tests.integration.harness import Market, free_port, read_topic, send
+from tests.integration.ingest_driver import (
+    caught_up,
+    close,
+    expected_tail,
+    frames,
+    ring,
+    start,
+    wait_for_cuts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from harness import Process
+    from tests.integration.harness import Process
 
 pytestmark = pytest.mark.integration
 

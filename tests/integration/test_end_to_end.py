@@ -6,13 +6,20 @@ import os
 import signal
 import sys
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from harness import Process, get, read_topic, send, wait_until
-from world import (
+
+from infra.kafka.broker import Broker
+from janus_memory.events import PackedArray
+from janus_memory.sleep.sessions import read_cursor, state_folder
+from janus_memory.store.qdrant import open_store
+from streams.topics import BARRIER_TYPE, FRAME_TYPE, MARKET_EVENTS, transitions
+from tests.integration.harness import Process, get, read_topic, send, wait_until
+from tests.integration.world import (
     CAPACITY,
     DAYS,
     MARKET,
@@ -24,14 +31,8 @@ from world import (
     new_world,
 )
 
-from infra.kafka.broker import Broker
-from janus_memory.events import PackedArray
-from janus_memory.sleep.sessions import read_cursor, state_folder
-from janus_memory.store.qdrant import open_store
-from streams.topics import BARRIER_TYPE, FRAME_TYPE, MARKET_EVENTS, transitions
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from typing import Any
 
     from aiokafka import ConsumerRecord
@@ -54,9 +55,14 @@ def installation(folder: Path, *, draw: bool = False) -> Iterator[World]:
         started.append(Process([sys.executable, *arguments], **options))
         return started[-1]
 
+    def end() -> None:
+        # The sleeper must be asked: it ends the Ray head that it has started.
+        for child in reversed(started):
+            child.end()
+
     with ExitStack() as stack:
         broker = stack.enter_context(Broker(folder / "kafka"))
-        stack.callback(lambda: [child.kill() for child in reversed(started)])
+        stack.callback(end)
         yield new_world(folder, broker, start, draw=draw)
 
 
@@ -109,12 +115,22 @@ def test_qdrant_holds_what_was_announced(undisturbed: tuple[World, list[SleepRep
             announced.pop(event.schema_id, None)
         else:
             announced[event.schema_id] = event
-    stored = {p["schema_id"]: p for p in open_store(world.settings.qdrant, world.data / "qdrant").schemas(MARKET)}
+    stored = {
+        p["schema_id"]: p for p in open_store(world.settings.qdrant, world.data / "qdrant").schemas(MARKET)
+    }
     assert stored
     assert set(stored) == set(announced)
     for schema_id, event in announced.items():
         payload = stored[schema_id]
-        for name in ("num_points", "avg_reward", "created_at", "last_updated", "bank_version", "cycle_id", "market"):
+        for name in (
+            "num_points",
+            "avg_reward",
+            "created_at",
+            "last_updated",
+            "bank_version",
+            "cycle_id",
+            "market",
+        ):
             assert payload[name] == getattr(event, name), name
         for name in ("mean", "covariance"):
             packed: PackedArray = getattr(event, name)
@@ -130,7 +146,7 @@ def test_rings_hold_the_tail_of_the_log(undisturbed: tuple[World, list[SleepRepo
     for partition in range(PARTITIONS):
         parts = [columns for record, columns in in_topic if record.partition == partition]
         expected = first_of_each_id(parts)
-        body = wait_until(lambda p=partition: get(world.url(f"buffer/{MARKET}/{p}")), "the ring")
+        body = wait_until(partial(get, world.url(f"buffer/{MARKET}/{partition}")), "the ring")
         (_, ring), *none = frames_by_hand([_as_record(body)], d)
         assert not none
         full += len(expected["timestamp"]) > CAPACITY
@@ -152,9 +168,9 @@ def test_every_record_twice_and_every_close_twice(
             send(world.bootstrap, transitions(MARKET), [two for r in end for two in [_again(r)] * 2])
             close = (0, closes[day].value, "application/json")
             send(world.bootstrap, MARKET_EVENTS, [close, close])
-            wait_until(lambda n=day: len(world.cuts()) >= PARTITIONS * (n + 1), "the day's cuts")
+            wait_until(partial(_has_cuts, world, PARTITIONS * (day + 1)), "the day's cuts")
         assert last_digest(world) == reports[-1].digest
-        duplicates = sum(int(r.metrics["duplicates"]) for r in world.reports())
+        duplicates = sum(int(r.metrics["ingest_duplicates"]) for r in world.reports())
         assert duplicates == sum(int(r.metrics["rows_new"]) for r in reports)
 
 
@@ -219,6 +235,10 @@ def test_two_workers_one_leaves(undisturbed: tuple[World, list[SleepReport]], tm
         assert leaving.exit_code() == 0, leaving.output
         assert simulator.exit_code(120) == 0
         assert last_digest(world) == undisturbed[1][-1].digest
+
+
+def _has_cuts(world: World, n: int) -> bool:
+    return len(world.cuts()) >= n
 
 
 def _partitions(world: World) -> list[Any]:

@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 import pytest
-from harness import START_NS, get, make_rows, send, wait_until
-from ingest_driver import (
+
+from janus_memory.transition import Transitions
+from streams.codec import encode_frame
+from streams.topics import FRAME_TYPE, JSON_TYPE, MARKET_EVENTS
+from tests.integration.harness import START_NS, get, make_rows, send, wait_until
+from tests.integration.ingest_driver import (
     DAY_NS,
     SESSION,
     caught_up,
@@ -27,14 +31,10 @@ from ingest_driver import (
     wait_for_cuts,
 )
 
-from janus_memory.transition import Transitions
-from streams.codec import encode_frame
-from streams.topics import FRAME_TYPE, JSON_TYPE, MARKET_EVENTS
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness import Market, Process
+    from tests.integration.harness import Market, Process
 
 pytestmark = pytest.mark.integration
 

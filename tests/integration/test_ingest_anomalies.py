@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 import pytest
-from harness import make_rows, read_topic, send, wait_until
-from ingest_driver import caught_up, frame, start, status
 
 from janus_memory.atlas.anomaly import AnomalyModel
 from janus_memory.events import Anomaly, PolicyUpdate, Risk, decode, encode
 from streams.topics import ANOMALIES, JSON_TYPE, POLICY_UPDATES, RISK
+from tests.integration.harness import make_rows, read_topic, send, wait_until
+from tests.integration.ingest_driver import caught_up, frame, start, status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness import Market, Process
+    from tests.integration.harness import Market, Process
 
 pytestmark = pytest.mark.integration
 

@@ -12,16 +12,16 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
-from harness import free_port, send
-from ingest_driver import caught_up, close, frames, start, wait_for_cuts
 
 from janus_memory.settings import dump_settings
 from streams.admin import create_topics
+from tests.integration.harness import free_port, send
+from tests.integration.ingest_driver import caught_up, close, frames, start, wait_for_cuts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness import Market, Process
+    from tests.integration.harness import Market, Process
 
 pytestmark = pytest.mark.integration
 

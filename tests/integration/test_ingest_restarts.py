@@ -8,8 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from harness import free_port, get, make_rows, read_topic, send, wait_until
-from ingest_driver import (
+
+from janus_memory.events import Cut
+from streams.codec import encode_frame
+from streams.ingest.watchdog import WATCHDOG_EXIT_CODE
+from streams.partition_log import PartitionLog, RawRecord, content_type
+from streams.topics import CUTS
+from tests.integration.harness import free_port, get, make_rows, read_topic, send, wait_until
+from tests.integration.ingest_driver import (
     caught_up,
     close,
     cuts,
@@ -23,16 +29,10 @@ from ingest_driver import (
     wait_for_cuts,
 )
 
-from janus_memory.events import Cut
-from streams.codec import encode_frame
-from streams.ingest.watchdog import WATCHDOG_EXIT_CODE
-from streams.partition_log import PartitionLog, RawRecord, content_type
-from streams.topics import CUTS
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness import Market, Process
+    from tests.integration.harness import Market, Process
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 

@@ -12,7 +12,6 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
-from harness import free_port
 
 from janus_memory.errors import BrokerError, CutMismatchError, LogTruncatedError
 from janus_memory.events import Barrier, Cut, encode
@@ -22,13 +21,13 @@ from streams.codec import encode_frame
 from streams.connection import client_options
 from streams.cut_reader import read_partition, read_plan
 from streams.topics import BARRIER_TYPE, CONTENT_TYPE, FRAME_TYPE
+from tests.integration.harness import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from harness import Market
-
     from janus_memory.sleep.cycle import NightInput
+    from tests.integration.harness import Market
 
 pytestmark = pytest.mark.integration
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from harness import free_port, read_topic
 
 from actors.publishers import drain
 from janus_memory.config import KafkaSettings
@@ -25,6 +24,7 @@ from janus_memory.sleep.sessions import (
 from janus_memory.store.arrays import write_bytes
 from streams.embedded import EmbeddedBroker
 from streams.outbox_publisher import publish
+from tests.integration.harness import free_port, read_topic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

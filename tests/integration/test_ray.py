@@ -12,8 +12,6 @@ from urllib.request import Request, urlopen
 
 import psutil
 import pytest
-from harness import free_port, wait_until
-from night_folder import FrozenNight, NightRun, freeze_night
 
 from actors.cluster import LocalCluster, environment
 from actors.night import STOPPED
@@ -21,6 +19,8 @@ from janus_memory.config import RaySettings, ReplaySettings
 from janus_memory.errors import ConfigError
 from janus_memory.sleep.cycle import read_commit
 from janus_memory.sleep.sessions import COMMIT_FILE
+from tests.integration.harness import free_port, wait_until
+from tests.integration.night_folder import FrozenNight, NightRun, freeze_night
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import psutil
 import pytest
-from harness import free_port, read_topic, send, wait_until
-from night_folder import DAY_NS, FEATURES, day_rows, small_settings
 
 from janus_memory.config import (
     KafkaSettings,
@@ -28,13 +26,14 @@ from janus_memory.store.qdrant_embedded import QdrantEmbedded
 from streams import topics
 from streams.codec import encode_frame
 from streams.partition_log import PartitionLog, RawRecord, content_type
+from tests.integration.harness import free_port, read_topic, send, wait_until
+from tests.integration.night_folder import DAY_NS, FEATURES, day_rows, small_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness import Process
-
     from janus_memory.sleep.sessions import SessionRecord
+    from tests.integration.harness import Process
 
 pytestmark = pytest.mark.integration
 

@@ -21,9 +21,8 @@ from streams.topics import MARKET_EVENTS, transitions
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness import Market
-
     from janus_memory.config import Settings
+    from tests.integration.harness import Market
 
 pytestmark = pytest.mark.integration
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
-from harness import Process, free_port, get, read_topic, wait_until
 
 from infra.kafka.broker import Broker
 from janus_memory.cli.demo_settings import demo_market
@@ -32,6 +31,7 @@ from janus_memory.settings import dump_settings
 from janus_memory.topics import SCHEMA_UPDATES, SLEEP_REPORTS
 from streams.admin import create_topics
 from streams.topics import CUTS, FRAME_TYPE, transitions
+from tests.integration.harness import Process, free_port, get, read_topic, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,10 +57,12 @@ class World:
 
     @property
     def bootstrap(self) -> str:
+        """The broker's address."""
         return self.settings.kafka.bootstrap
 
     @property
     def data(self) -> Path:
+        """The data folder."""
         return Path(self.settings.data_dir)
 
     def ingest(self, launcher: tuple[str, ...] = ("-m", "streams.ingest.worker"), **options: Any) -> Process:
@@ -80,6 +82,7 @@ class World:
         return self.start("-m", "janus_memory.cli.main", "--config", str(self.file), *arguments)
 
     def url(self, page: str) -> str:
+        """A page of the ingest worker."""
         return f"http://127.0.0.1:{self.settings.ingest.port}/{page}"
 
     def second_worker(self) -> World:
@@ -119,7 +122,9 @@ class World:
 
     def nights_done(self, n: int = DAYS, timeout_s: float = 300.0) -> list[SleepReport]:
         """Wait for the reports of `n` nights."""
-        return wait_until(lambda: r if len(r := self.reports()) >= n else None, f"{n} sleep reports", timeout_s)
+        return wait_until(
+            lambda: r if len(r := self.reports()) >= n else None, f"{n} sleep reports", timeout_s
+        )
 
 
 def new_world(folder: Path, broker: Broker, start: Callable[..., Process], *, draw: bool = False) -> World:
@@ -155,7 +160,9 @@ def new_world(folder: Path, broker: Broker, start: Callable[..., Process], *, dr
     return World(settings, file, start)
 
 
-def frames_by_hand(records: list[ConsumerRecord], d: int) -> Iterator[tuple[ConsumerRecord, dict[str, NDArray[Any]]]]:
+def frames_by_hand(
+    records: list[ConsumerRecord], d: int
+) -> Iterator[tuple[ConsumerRecord, dict[str, NDArray[Any]]]]:
     """Each frame's columns, decoded from the written format alone: none of the project's codec is used."""
     kinds = {"timestamp": "<i8", "reward": "<f4", "done": "u1", "action": "<i4"}
     for record in records:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from schema_rows import fitted, night, planted
 
 from janus_memory.atlas.anomaly import AnomalyModel
 from janus_memory.errors import CheckpointError, InsufficientData
 from janus_memory.neocortex.bank import SchemaBank
 from janus_memory.scale import Scale
+from tests.unit.schema_rows import fitted, night, planted
 
 SCALE = Scale(np.array([1.0, -2, 0, 5, 0, 0]), np.array([2.0, 1, 1, 0.1, 1, 30]), 1.0)
 
@@ -22,7 +22,7 @@ def _model(n: int = 2000, rate: float = 0.05) -> tuple[AnomalyModel, SchemaBank,
     x, _ = planted(n, 6, 4)
     bank, background = fitted(x)
     night(bank, background, x[: n // 2])
-    return AnomalyModel.fit(bank, SCALE, x[n // 2 : 3 * n // 4], rate, "c1"), bank, x
+    return AnomalyModel.fit(bank, SCALE, bank.distances(x[n // 2 : 3 * n // 4]), rate, "c1"), bank, x
 
 
 def _raw(x: np.ndarray) -> np.ndarray:
@@ -53,9 +53,9 @@ def test_new_ordinary_states_are_flagged_at_about_the_rate_and_planted_ones_are_
 def test_the_threshold_is_an_order_statistic(n: int, rate: float, rank: int) -> None:
     """ceil((n + 1)(1 - rate)), at most n."""
     _, bank, x = _model()
-    held_out = x[1500 : 1500 + n]
+    held_out = bank.distances(x[1500 : 1500 + n])
     model = AnomalyModel.fit(bank, SCALE, held_out, rate)
-    assert model.threshold == np.sort(bank.distances(held_out))[rank - 1]
+    assert model.threshold == np.sort(held_out)[rank - 1]
 
 
 def test_load_undoes_save(tmp_path: Path) -> None:
@@ -88,8 +88,8 @@ def test_files_that_are_not_what_was_announced_are_refused(tmp_path: Path) -> No
 
 def test_nothing_to_calibrate_on_is_refused() -> None:
     """No schema, or no state held out."""
-    _, bank, x = _model()
+    _, bank, _ = _model()
     with pytest.raises(InsufficientData, match="0 held-out"):
-        AnomalyModel.fit(bank, SCALE, x[:0], 0.01)
+        AnomalyModel.fit(bank, SCALE, np.zeros(0), 0.01)
     with pytest.raises(InsufficientData, match="0 schemas"):
-        AnomalyModel.fit(SchemaBank.empty(6), SCALE, x, 0.01)
+        AnomalyModel.fit(SchemaBank.empty(6), SCALE, np.ones(3), 0.01)

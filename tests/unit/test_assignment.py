@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from schema_rows import ROBUST, SPEC, fitted, night, planted
 from scipy.stats import multivariate_normal, multivariate_t
 
 from janus_memory.config import NeocortexSettings
 from janus_memory.neocortex.assignment import BankView, score_block
+from tests.unit.schema_rows import ROBUST, SPEC, fitted, night, planted
 
 
 @pytest.mark.parametrize("settings", [ROBUST, SPEC], ids=["robust", "spec"])

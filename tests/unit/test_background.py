@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from schema_rows import ROBUST, SPEC, planted, times
 from scipy.stats import multivariate_t
 
 from janus_memory.config import NeocortexSettings
 from janus_memory.errors import InsufficientData, LinalgError
 from janus_memory.neocortex.background import Background
+from tests.unit.schema_rows import ROBUST, SPEC, planted, times
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
-from schema_rows import ROBUST, fitted, night, planted
 
 from janus_memory.neocortex.bank import SchemaBank, schema_id
 from janus_memory.neocortex.merging import merge_night
 from janus_memory.store.arrays import array_digest, read_arrays, write_arrays
+from tests.unit.schema_rows import ROBUST, fitted, night, planted
 
 
 def _filled(n: int = 400, d: int = 4) -> SchemaBank:

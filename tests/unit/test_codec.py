@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from wire_rows import DISCRETE, VECTOR, make_rows, transitions
 
 from janus_memory.errors import WireError
 from janus_memory.transition import MarketSpec, Transitions
 from streams.codec import decode_frame, decode_json, encode_frame, read_frame, read_json
+from tests.unit.wire_rows import DISCRETE, VECTOR, make_rows, transitions
 
 JSON: dict[str, Any] = {
     "v": 1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,8 +10,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 import pytest
-from sleep_rows import DAY, FEATURES, MARKET, night_of, rows_of, settings_for, sleep
 
+from janus_memory.atlas.anomaly import AnomalyModel
 from janus_memory.config import MarketSettings, RuleSettings
 from janus_memory.errors import CheckpointError, ConfigError, MapError, SessionError
 from janus_memory.events import PolicyUpdate, SchemaUpdate, SleepReport, decode
@@ -24,6 +25,7 @@ from janus_memory.sleep.workers import InProcessWorkers
 from janus_memory.store.arrays import array_digest
 from janus_memory.topics import POLICY_UPDATES, SCHEMA_UPDATES, SLEEP_REPORTS
 from janus_memory.transition import Transitions
+from tests.unit.sleep_rows import DAY, FEATURES, MARKET, night_of, rows_of, settings_for, sleep
 
 if TYPE_CHECKING:
     from janus_memory.atlas.layout import MapRequest, MapResult
@@ -323,6 +325,34 @@ def test_states_far_from_all_schemas_are_flagged_from_the_second_night(settings:
     following = np.minimum(np.arange(250) + 2, 249)
     night = sleep(settings, memory, night_of(2, replace(rows, state=state, next_state=state[following])))
     assert 10 <= night.report.metrics["anomalies"] <= 35
+
+
+def test_the_threshold_comes_from_states_that_were_new_when_measured(settings: Settings) -> None:
+    """A night adds its rows' distances by the model before it, and the latest `calibration_rows` count."""
+    first = sleep(settings, Memory.empty(MARKET), night_of(1, rows_of(settings, 1))).memory
+    rows = rows_of(settings, 2)
+    second = sleep(settings, first, night_of(2, rows)).memory
+    assert first.knowledge is not None
+    assert first.knowledge.anomaly is not None
+    assert second.knowledge is not None
+    assert second.knowledge.anomaly is not None
+    data = Path(settings.data_dir)
+    model = AnomalyModel.load(data / first.knowledge.anomaly.location, first.knowledge.anomaly.sha256)
+    tonight, _ = model.distances(rows.sorted().state)
+    expected = np.concatenate([first.knowledge.calibration, tonight])
+    assert second.knowledge.calibration.tolist() == expected.tolist()
+    threshold = AnomalyModel.load(
+        data / second.knowledge.anomaly.location, second.knowledge.anomaly.sha256
+    ).threshold
+    rank = math.ceil((len(expected) + 1) * (1 - settings.atlas.anomaly_rate))
+    assert threshold == np.sort(expected)[min(rank, len(expected)) - 1]
+    short = msgspec.structs.replace(
+        settings, atlas=msgspec.structs.replace(settings.atlas, calibration_rows=100)
+    )
+    memory = sleep(short, Memory.empty(MARKET), night_of(1, rows_of(short, 1))).memory
+    memory = sleep(short, memory, night_of(2, rows)).memory
+    assert memory.knowledge is not None
+    assert len(memory.knowledge.calibration) == 100
 
 
 def test_a_partition_without_a_cut_is_named(settings: Settings) -> None:

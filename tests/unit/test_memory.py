@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sleep_rows import MARKET, night_of, rows_of, settings_for, sleep
 
 from janus_memory.sleep.memory import Memory
 from janus_memory.store.arrays import array_digest, read_arrays, write_arrays
+from tests.unit.sleep_rows import MARKET, night_of, rows_of, settings_for, sleep
 
 if TYPE_CHECKING:
     from pathlib import Path

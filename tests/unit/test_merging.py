@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import pytest
-from schema_rows import ROBUST, SPEC, fitted, night, planted
 from scipy.special import multigammaln
 
 from janus_memory.neocortex.background import Background
@@ -15,6 +14,7 @@ from janus_memory.neocortex.kernels import constants, refresh
 from janus_memory.neocortex.merging import merge_gain, merge_night
 from janus_memory.neocortex.rule import Rule
 from janus_memory.store.arrays import array_digest
+from tests.unit.schema_rows import ROBUST, SPEC, fitted, night, planted
 
 
 def _two(n: tuple[int, int], means: tuple[float, float], d: int = 2) -> tuple[SchemaBank, Background, Rule]:

@@ -8,7 +8,6 @@ import itertools
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from wire_rows import DISCRETE, NOW_MS, NOW_NS, barrier_record, frame_record, make_rows
 
 from janus_memory.config import IngestSettings, verdict_version
 from janus_memory.events import Cut, decode, encode, event_id
@@ -16,6 +15,7 @@ from janus_memory.events import DeadLetter as DeadLetterEvent
 from streams import partition_log
 from streams.partition_log import Applied, PartitionLog, RawRecord, Rejection, content_type, dead_letter
 from streams.topics import BARRIER_TYPE, CONTENT_TYPE, FRAME_TYPE, JSON_TYPE
+from tests.unit.wire_rows import DISCRETE, NOW_MS, NOW_NS, barrier_record, frame_record, make_rows
 
 WINDOW = 5
 SETTINGS = IngestSettings(capacity=WINDOW, max_record_bytes=10_000)

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from replay_rows import plain_forward
 
 from janus_memory.config import PolicySettings
 from janus_memory.errors import ConfigError
 from janus_memory.policy.losses import bootstrap, huber, policy_satisfaction, satisfaction
 from janus_memory.policy.networks import forward, init_weights, n_actions_of, require_discrete, state_size_of
 from janus_memory.transition import MarketSpec
+from tests.unit.replay_rows import plain_forward
 
 
 def test_bootstrap_table() -> None:

@@ -11,7 +11,6 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
-from wire_rows import DISCRETE, make_rows, transitions
 
 from janus_memory.config import IngestSettings, KafkaSettings
 from janus_memory.errors import BrokerError, ConfigError, WireError
@@ -23,6 +22,7 @@ from streams.connection import client_options
 from streams.embedded import EmbeddedBroker
 from streams.partition_log import PartitionLog, RawRecord, content_type
 from streams.producer import JanusProducer, episode_key, frames, market_event
+from tests.unit.wire_rows import DISCRETE, make_rows, transitions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

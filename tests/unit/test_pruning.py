@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from schema_rows import DAY, fitted, planted
 
 from janus_memory.config import NeocortexSettings
 from janus_memory.neocortex.bank import SchemaBank
 from janus_memory.neocortex.pruning import prune_night
+from tests.unit.schema_rows import DAY, fitted, planted
 
 
 def _bank(n: list[int], seen: list[int]) -> SchemaBank:

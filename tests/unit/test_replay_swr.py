@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from replay_rows import plain_forward, plain_td, random_problem
 
 from janus_memory.config import PolicySettings, ReplaySettings
 from janus_memory.errors import CheckpointError, ConfigError, InsufficientData, ReplayError
@@ -27,6 +26,7 @@ from janus_memory.replay.priorities import (
 from janus_memory.replay.problem import ReplayProblem, distinct_states
 from janus_memory.replay.swr import LearnerState, begin_night, init_learner, learn, td_errors
 from janus_memory.store.arrays import array_digest
+from tests.unit.replay_rows import plain_forward, plain_td, random_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wire_rows import DISCRETE, NOW_MS, NOW_NS, VECTOR, make_rows
 
 from janus_memory.transition import MarketSpec, Transitions
 from streams.codec import Frame, Ids, encode_frame, read_frame
 from streams.validation import Verdict, judge
+from tests.unit.wire_rows import DISCRETE, NOW_MS, NOW_NS, VECTOR, make_rows
 
 SKEW_S = 60.0
 LATEST = NOW_NS + 60_000_000_000

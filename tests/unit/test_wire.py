@@ -9,11 +9,11 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from wire_rows import DISCRETE, VECTOR
 
 from janus_memory import events
 from janus_memory.transition import MarketSpec, Transitions
 from streams.codec import decode_frame, decode_json, encode_frame
+from tests.unit.wire_rows import DISCRETE, VECTOR
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 EVENTS: dict[str, type[events.Event]] = {

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from wire_rows import DISCRETE, NOW_MS, barrier_record, frame_record, make_rows
 
 from janus_memory.config import KafkaSettings, MarketSettings, Settings
 from janus_memory.errors import ConfigError
@@ -20,6 +19,7 @@ from streams.connection import client_options
 from streams.dead_letters import list_letters, max_dead_letter_bytes, redrive
 from streams.embedded import EmbeddedBroker
 from streams.partition_log import PartitionLog, RawRecord, Rejection, content_type, dead_letter
+from tests.unit.wire_rows import DISCRETE, NOW_MS, barrier_record, frame_record, make_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from wire_rows import DISCRETE
 
 from janus_memory.config import IngestSettings, KafkaSettings, MarketSettings, Settings
 from janus_memory.errors import ConfigError
 from streams import topics
 from streams.admin import TopicPlan, topic_plans
+from tests.unit.wire_rows import DISCRETE
 
 SETTINGS = Settings(
     kafka=KafkaSettings(retention_days=2),

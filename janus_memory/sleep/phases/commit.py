@@ -74,5 +74,6 @@ def committed_memory(  # noqa: PLR0917  (the results of all phases, in their ord
             announced=published.announced,
             drawing=drawing,
             anomaly=published.anomaly,
+            calibration=published.calibration,
         ),
     )

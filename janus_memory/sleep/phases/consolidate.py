@@ -38,6 +38,7 @@ class Consolidated:
         separation, recall_gate: trained tonight.
         slow: the slow weights after their pass (E19).
         passed: bool [n_open], which open rows both gates let through (E20).
+        distances: float64 [n_new], of the new rows to what the night before knew; empty before there is a model.
         metrics: numbers for the report.
     """
 
@@ -46,6 +47,7 @@ class Consolidated:
     recall_gate: RecallGate
     slow: Arrays
     passed: NDArray[np.bool_]
+    distances: NDArray[np.float64]
     metrics: dict[str, float]
 
     def snapshot(self) -> Arrays:
@@ -56,6 +58,7 @@ class Consolidated:
             **prefixed("recall/", self.recall_gate.snapshot()),
             **prefixed("slow/", self.slow),
             "passed": self.passed,
+            "distances": self.distances,
             "metrics": note(self.metrics),
         }
 
@@ -68,6 +71,7 @@ class Consolidated:
             RecallGate.restore(subtree(arrays, "recall/")),
             subtree(arrays, "slow/"),
             cast("NDArray[np.bool_]", arrays["passed"]),
+            cast("NDArray[np.float64]", arrays["distances"]),
             msgspec.json.decode(arrays["metrics"].tobytes(), type=dict[str, float]),
         )
 
@@ -116,17 +120,19 @@ def consolidate(night: Night, pool: Pool, replayed: Replayed, ground: Ground) ->
         settings.replay.batch,
     )
     rates = pass_rates(recall, logic, settings.neocortex)
+    distances, flags = _strangeness(night, pool)
     return Consolidated(
         bank=bank,
         separation=separation,
         recall_gate=gate,
         slow=slow,
         passed=passed,
+        distances=distances,
         metrics={
             **metrics,
             **{f"pass_rate_{name}": rate for name, rate in rates.items()},
             **_rates_by_schema(result.labels, passed),
-            **_flags(night, pool),
+            **flags,
             **({"recall_gate_accuracy": fit.accuracy} if fit.n_rows else {}),
             "rows_open": float(len(rows)),
             "rows_consolidated": float(passed.sum()),
@@ -167,11 +173,14 @@ def _rates_by_schema(labels: NDArray[np.intp], passed: NDArray[np.bool_]) -> dic
     }
 
 
-def _flags(night: Night, pool: Pool) -> dict[str, float]:
-    """Anomalies among the new rows by the model of the night before; none before there is one."""
+def _strangeness(night: Night, pool: Pool) -> tuple[NDArray[np.float64], dict[str, float]]:
+    """How far the new rows lie from what the night before knew, and how many are anomalies by its model.
+
+    Nothing is measured before there is a model.
+    """
     known = night.memory.knowledge
     if known is None or known.anomaly is None:
-        return {"anomalies": 0.0}
+        return np.zeros(0), {"anomalies": 0.0}
     model = AnomalyModel.load(night.path_of(known.anomaly), known.anomaly.sha256)
     distance, _ = model.distances(pool.rows.state[pool.new])
-    return {"anomalies": float((distance > model.threshold).sum())}
+    return distance, {"anomalies": float((distance > model.threshold).sum())}

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
 import msgspec
+import numpy as np
 
+from janus_memory.atlas.anomaly import AnomalyModel
 from janus_memory.events import PolicyUpdate, encode, event_id
 from janus_memory.neocortex.bank import SchemaBank
 from janus_memory.policy.store import save_weights
@@ -15,14 +17,13 @@ from janus_memory.sleep.announce import facts_of, net_changes, schema_event
 from janus_memory.sleep.memory import Announced, ModelFile, note, prefixed
 from janus_memory.sleep.outbox import OutboxRecord, pack_outbox, unpack_outbox
 from janus_memory.sleep.phases.consolidate import bank_before
-from janus_memory.sleep.phases.tidy import fit_anomalies, held_out, tidy
+from janus_memory.sleep.phases.tidy import held_out_distances, tidy
 from janus_memory.store.arrays import subtree
 from janus_memory.topics import POLICY_UPDATES, SCHEMA_UPDATES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from janus_memory.sleep.announce import Change
@@ -42,6 +43,7 @@ class Published:
         bank: the schemas, merged and pruned.
         announced: which night told of each live schema last.
         anomaly: where the anomaly model is; None without schemas.
+        calibration: float64 [n], the distances that its threshold comes from.
         records: schema updates by id, then the policy update.
         metrics: numbers for the report.
     """
@@ -49,6 +51,7 @@ class Published:
     bank: SchemaBank
     announced: dict[str, Announced]
     anomaly: ModelFile | None
+    calibration: NDArray[np.float64]
     records: tuple[OutboxRecord, ...]
     metrics: dict[str, float]
 
@@ -58,6 +61,7 @@ class Published:
             **prefixed("bank/", self.bank.snapshot()),
             "announced": note(self.announced),
             "anomaly": note(self.anomaly),
+            "calibration": self.calibration,
             "records": pack_outbox(self.records),
             "metrics": note(self.metrics),
         }
@@ -69,6 +73,7 @@ class Published:
             SchemaBank.restore(subtree(arrays, "bank/")),
             msgspec.json.decode(arrays["announced"].tobytes(), type=dict[str, Announced]),
             msgspec.json.decode(arrays["anomaly"].tobytes(), type=ModelFile | None),
+            cast("NDArray[np.float64]", arrays["calibration"]),
             unpack_outbox(cast("NDArray[np.uint8]", arrays["records"])),
             msgspec.json.decode(arrays["metrics"].tobytes(), type=dict[str, float]),
         )
@@ -84,7 +89,8 @@ def publish(
     changes = net_changes(before, bank)
     events = [schema_event(night, change, ground.scale, bank.version) for change in changes]
     policy = _write_policy(night, done)
-    anomaly = _write_anomalies(night, ground, bank, pool, done)
+    calibration = _calibration(night, pool, done, ground)
+    anomaly = _write_anomalies(night, ground, bank, calibration)
     update = PolicyUpdate(
         event_id=event_id("policy", night.spec.name, night.cycle_id),
         market=night.spec.name,
@@ -99,7 +105,9 @@ def publish(
     )
     records = [OutboxRecord(SCHEMA_UPDATES, f"{e.market}/{e.schema_id}", encode(e)) for e in events]
     records.append(OutboxRecord(POLICY_UPDATES, night.spec.name, encode(update)))
-    return Published(bank, _announced(night, bank, changes), anomaly, tuple(records), _counts(changes))
+    return Published(
+        bank, _announced(night, bank, changes), anomaly, calibration, tuple(records), _counts(changes)
+    )
 
 
 def _announced(night: Night, bank: SchemaBank, changes: Sequence[Change]) -> dict[str, Announced]:
@@ -122,13 +130,28 @@ def _write_policy(night: Night, done: Consolidated) -> ModelFile:
     return ModelFile(night.located(path), sha256)
 
 
+def _calibration(night: Night, pool: Pool, done: Consolidated, ground: Ground) -> NDArray[np.float64]:
+    """Distances of states that were new when they were measured: the last nights' and tonight's.
+
+    Tonight's were measured by the model of the night before, which is what the live path does to them. Where there was
+    no model yet, some of tonight's states are held out.
+    """
+    known = night.memory.knowledge
+    earlier = known.calibration if known else np.zeros(0)
+    tonight = done.distances
+    if known is None or known.anomaly is None:
+        tonight = held_out_distances(night, ground, pool, done.passed)
+    return np.concatenate([earlier, tonight])[-night.settings.atlas.calibration_rows :]
+
+
 def _write_anomalies(
-    night: Night, ground: Ground, bank: SchemaBank, pool: Pool, done: Consolidated
+    night: Night, ground: Ground, bank: SchemaBank, calibration: NDArray[np.float64]
 ) -> ModelFile | None:
     """The anomaly model's file; without schemas, or with too few rows to hold some out, the last one stays."""
     known = night.memory.knowledge
-    if not len(bank.ids) or not held_out(pool.rows.timestamp[pool.open]).any():
+    if not len(bank.ids) or not len(calibration):
         return known.anomaly if known else None
     path = night.models / f"anomaly-{quote(night.session_id, safe='')}.safetensors"
-    model = fit_anomalies(night, ground, bank, pool, done.passed)
+    rate = night.settings.atlas.anomaly_rate
+    model = AnomalyModel.fit(bank, ground.scale, calibration, rate, night.cycle_id)
     return ModelFile(night.located(path), model.save(path))
