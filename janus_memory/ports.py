@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from janus_memory.atlas.layout import MapRequest, MapResult
     from janus_memory.neocortex.assignment import BankView, BlockScores
     from janus_memory.replay.swr import LearnerState, ReplayChunk, ReplayProblem
-    from numpy.typing import NDArray
-    import numpy as np
 
 __all__ = ["Progress", "Workers"]
 
