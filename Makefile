@@ -44,5 +44,11 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.ingest --json build/ingest.json
 	$(BIN)/python -m benchmarks.cycle --json build/cycle.json
 
+# Needs uv; writes no index address into the files.
+UV := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --only-binary :all:
+lock:
+	$(UV) --extra build pyproject.toml -o requirements.lock
+	$(UV) --extra build --extra dev pyproject.toml -o requirements-dev.lock
+
 clean:
 	rm -rf $(VENV) build demo-data infra/kafka/target

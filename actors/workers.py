@@ -101,12 +101,15 @@ class RayWorkers:
 def connect(address: str, market: str, session_id: str) -> None:
     """Become a driver of the cluster: one entry on the Jobs page, with market and session in its metadata.
 
-    Call `janus_memory.threads.fix_threads` before: actors are given the thread counts of this process. Actors live in a namespace of this process, so that those of a killed driver are not in the way.
+    Call `janus_memory.threads.fix_threads` before: actors are given the thread counts of this process. Actors live
+    in a namespace of this process, so that those of a killed driver are not in the way.
 
     Raises:
         ConnectionError, RayError: the cluster does not answer or refuses the token.
     """
-    job = ray.job_config.JobConfig(metadata={"market": market, "session_id": session_id})
+    # The Jobs page shows `job_name` in its own column.
+    metadata = {"job_name": f"{market} {session_id}", "market": market, "session_id": session_id}
+    job = ray.job_config.JobConfig(metadata=metadata)
     namespace = f"{market}.{session_id}.{os.getpid()}.{time.time_ns()}"
     ray.init(
         address=address,

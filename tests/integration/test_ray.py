@@ -85,7 +85,8 @@ def test_a_night_on_ray_has_the_bits_of_one_in_process(head: Head, tmp_path: Pat
         "map-0": "MapActor",
     }
     wait_until(lambda: {a["name"]: a["class_name"] for a in head.actors()} == expected_actors, "all actors")
-    assert {"market": "fx", "session_id": "d1"} in [job["metadata"] for job in head.ask("/api/jobs/")]
+    wanted = {"job_name": "fx d1", "market": "fx", "session_id": "d1"}
+    assert wanted in [job["metadata"] for job in head.ask("/api/jobs/")]
     assert run.end() == 0, run.said
     assert night.outcome.digest == expected
     assert read_commit(night.folder / COMMIT_FILE).memory.digest() == expected
