@@ -14,6 +14,7 @@ import faust
 
 from janus_memory.errors import ConfigError
 from streams.connection import client_options
+from streams.ingest.bursts import bursts
 from streams.ingest.faust_consumer import EagerConsumer
 from streams.partition_log import RawRecord, content_type
 from streams.topics import MARKET_EVENTS
@@ -58,6 +59,7 @@ def build_app(
         consumer_max_fetch_size=_FETCH_BYTES,
         stream_buffer_maxsize=ingest.stream_buffer,
         stream_wait_empty=False,
+        cython_optimizations=True,
         broker_commit_interval=_COMMIT_INTERVAL_S,
         broker_session_timeout=ingest.session_timeout_s,
         broker_rebalance_timeout=ingest.session_timeout_s,
@@ -97,8 +99,7 @@ def _consume(
 
     async def agent(stream: Any) -> None:
         stream = stream.noack()
-        async for _ in stream:
-            event = stream.current_event
+        async for event in bursts(stream.app, stream):
             message = event.message
             record = RawRecord(
                 message.offset,

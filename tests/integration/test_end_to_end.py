@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from janus_memory.events import SleepReport
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 BLOCKING_WORKER = str(Path(__file__).with_name("blocking_worker.py"))
 BLOCKED_S = int(2 * SESSION_TIMEOUT_S)
