@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,18 +22,12 @@ __all__ = ["committed_memory", "skipped_memory"]
 
 def skipped_memory(before: Memory, frozen: Frozen) -> Memory:
     """The memory as it was, with all new rows waiting."""
-    return Memory(
-        market=before.market,
-        nights=before.nights,
+    return replace(
+        before,
         sessions=(*before.sessions, frozen.session_id),
         closed_at=frozen.closed_at,
         accepted=frozen.accepted,
-        known=before.known,
-        rows=before.rows,
-        consolidated=before.consolidated,
-        replay_count=before.replay_count,
         waiting=frozen.carried,
-        knowledge=before.knowledge,
     )
 
 
