@@ -47,7 +47,7 @@ MID_DAY_RECORDS = 120
 
 
 @contextmanager
-def installation(folder: Path, *, draw: bool = False) -> Iterator[World]:
+def installation(folder: Path, **options: Any) -> Iterator[World]:
     """A world whose broker and processes end with the block, each by its own id."""
     started: list[Process] = []
 
@@ -63,7 +63,7 @@ def installation(folder: Path, *, draw: bool = False) -> Iterator[World]:
     with ExitStack() as stack:
         broker = stack.enter_context(Broker(folder / "kafka"))
         stack.callback(end)
-        yield new_world(folder, broker, start, draw=draw)
+        yield new_world(folder, broker, start, **options)
 
 
 @pytest.fixture(scope="module")
@@ -190,8 +190,8 @@ def test_ingest_killed_in_mid_day(undisturbed: tuple[World, list[SleepReport]], 
 def test_ingest_blocked_past_the_session_timeout(
     undisturbed: tuple[World, list[SleepReport]], tmp_path: Path
 ) -> None:
-    """A worker that the group has thrown out ends itself and is replaced."""
-    with installation(tmp_path) as world:
+    """A worker whose loop stood still beyond the session timeout is ended by its watchdog and replaced."""
+    with installation(tmp_path, watchdog_timeout_s=SESSION_TIMEOUT_S + 2) as world:
         launcher = (BLOCKING_WORKER,)
         worker = world.ingest(launcher, env=_environment(BLOCK_S=str(BLOCKED_S)))
         world.sleeper()

@@ -127,7 +127,14 @@ class World:
         )
 
 
-def new_world(folder: Path, broker: Broker, start: Callable[..., Process], *, draw: bool = False) -> World:
+def new_world(
+    folder: Path,
+    broker: Broker,
+    start: Callable[..., Process],
+    *,
+    draw: bool = False,
+    watchdog_timeout_s: float = 20.0,
+) -> World:
     """Settings and topics on an empty broker.
 
     Args:
@@ -135,6 +142,7 @@ def new_world(folder: Path, broker: Broker, start: Callable[..., Process], *, dr
         broker: a running broker without our topics.
         start: starts `python ARGUMENTS...`.
         draw: draw the map by UMAP; otherwise plainly. The map is not in the digest.
+        watchdog_timeout_s: of the ingest worker.
     """
     daily = msgspec.structs.replace(demo_market(), session="day", partitions=PARTITIONS)
     settings = Settings(
@@ -145,7 +153,7 @@ def new_world(folder: Path, broker: Broker, start: Callable[..., Process], *, dr
             capacity=CAPACITY,
             dedupe_window=10_000,
             session_timeout_s=SESSION_TIMEOUT_S,
-            watchdog_timeout_s=20.0,
+            watchdog_timeout_s=watchdog_timeout_s,
         ),
         hippocampus=HippocampusSettings(separation_steps=20),
         replay=ReplaySettings(iterations=60, batch=64, checkpoint_every=20),
