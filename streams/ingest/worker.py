@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 # Faust fetches in a second thread; at Python's 5 ms each hand-over between the two threads costs a frame's time.
-_SWITCH_S = 0.0005
+_SWITCH_S = 0.00005
 _logger = logging.getLogger("streams.ingest.worker")  # as `python -m` this module is named __main__
 
 
