@@ -214,7 +214,7 @@ def test_sleeper_killed_between_phases(
         sleeper = world.sleeper()
         assert world.simulate().exit_code(120) == 0
         nights = world.data / "state" / MARKET / "sessions"
-        wait_until(lambda: list(nights.glob(f"*/{after}.npz")), f"checkpoint {after}", 180)
+        wait_until(lambda: any(nights.glob(f"*/{after}.npz")), f"checkpoint {after}", 180)
         sleeper.kill()
         resumed = world.sleeper()
         assert last_digest(world) == undisturbed[1][-1].digest
@@ -227,7 +227,7 @@ def test_two_workers_one_leaves(undisturbed: tuple[World, list[SleepReport]], tm
         world.ingest()
         second = world.second_worker()
         leaving = second.ingest()
-        wait_until(lambda: _partitions(world) and _partitions(second), "both workers to have partitions")
+        wait_until(lambda: all(map(_has_partitions, (world, second))), "both workers to have partitions")
         world.sleeper()
         simulator = world.simulate(speed="12")
         mid_day(world)
@@ -241,9 +241,9 @@ def _has_cuts(world: World, n: int) -> bool:
     return len(world.cuts()) >= n
 
 
-def _partitions(world: World) -> list[Any]:
+def _has_partitions(world: World) -> bool:
     body = get(world.url("status"))
-    return [p for p in msgspec.json.decode(body)["partitions"] if p["loaded"]] if body else []
+    return body is not None and any(p["loaded"] for p in msgspec.json.decode(body)["partitions"])
 
 
 def _environment(**extra: str) -> dict[str, str]:
