@@ -88,9 +88,11 @@ def last_digest(world: World) -> str:
     return reports[-1].digest
 
 
-def mid_day(world: World, records: int = MID_DAY_RECORDS) -> None:
-    """Wait until a part of the first day is in the topic."""
-    wait_until(lambda: world.n_transition_records() >= records, f"{records} records in the topic", 120)
+def mid_day(world: World, simulator: Process) -> None:
+    """Wait until half of the rows are in the topic, in the middle of the second day."""
+    enough = MID_DAY_RECORDS
+    wait_until(lambda: world.n_transition_records() >= enough, f"{enough} records in the topic", 120)
+    assert not simulator.ended, "the days were over before anything could happen in the middle of them"
 
 
 def test_three_days_become_schemas(undisturbed: tuple[World, list[SleepReport]]) -> None:
@@ -179,8 +181,8 @@ def test_ingest_killed_in_mid_day(undisturbed: tuple[World, list[SleepReport]], 
     with installation(tmp_path) as world:
         worker = world.ingest()
         world.sleeper()
-        simulator = world.simulate(speed="12")
-        mid_day(world)
+        simulator = world.simulate(speed="4")
+        mid_day(world, simulator)
         worker.kill()
         world.ingest()
         assert simulator.exit_code(120) == 0
@@ -195,8 +197,8 @@ def test_ingest_blocked_past_the_session_timeout(
         launcher = (BLOCKING_WORKER,)
         worker = world.ingest(launcher, env=_environment(BLOCK_S=str(BLOCKED_S)))
         world.sleeper()
-        simulator = world.simulate(speed="12")
-        mid_day(world)
+        simulator = world.simulate(speed="4")
+        mid_day(world, simulator)
         worker.signal(signal.SIGHUP)
         assert worker.exit_code(120) == 70, worker.output
         world.ingest()
@@ -229,8 +231,8 @@ def test_two_workers_one_leaves(undisturbed: tuple[World, list[SleepReport]], tm
         leaving = second.ingest()
         wait_until(lambda: all(map(_has_partitions, (world, second))), "both workers to have partitions")
         world.sleeper()
-        simulator = world.simulate(speed="12")
-        mid_day(world)
+        simulator = world.simulate(speed="4")
+        mid_day(world, simulator)
         leaving.signal(signal.SIGTERM)
         assert leaving.exit_code() == 0, leaving.output
         assert simulator.exit_code(120) == 0
