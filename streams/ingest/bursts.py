@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
 __all__ = ["bursts"]
 
@@ -18,7 +18,7 @@ __all__ = ["bursts"]
 _BURST_S = 0.01
 
 
-async def bursts(app: Any, stream: Any) -> AsyncIterator[Any]:
+async def bursts(app: Any, stream: Any) -> AsyncGenerator[Any]:
     """Yield the events of a stream that does not acknowledge by itself, in order.
 
     As in Faust's own iteration, an event of an older generation of the consumer group is passed over, and

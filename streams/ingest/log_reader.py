@@ -61,6 +61,8 @@ class LogReader:
             raise BrokerError(
                 f"cannot reach the broker at {self._bootstrap}: {error}; nothing was read; start it and try again"
             ) from error
+        # aiokafka's close fails, and leaves its connections open, before its own task has had a turn.
+        await asyncio.sleep(0)
         return self
 
     async def __aexit__(self, *_: object) -> None:
