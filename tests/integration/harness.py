@@ -113,7 +113,7 @@ class Process:
             code = self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             pytest.fail(f"process {self.pid} did not end within {timeout_s} s; it printed:\n{self.output}")
-        self._reader.join(5.0)
+        self._close()
         return code
 
     @property
@@ -134,8 +134,12 @@ class Process:
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
+        self._close()
+
+    def _close(self) -> None:
+        """Close the pipe of an ended process once all it printed was read, and its own children have let go."""
         self._reader.join(5.0)
-        if self._process.stdout is not None:
+        if self._process.stdout is not None and not self._reader.is_alive():
             self._process.stdout.close()
 
     def _read(self) -> None:
