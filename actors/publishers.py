@@ -92,7 +92,7 @@ class QdrantPublisher:
 
     def _sync(self, market: str, night: Path) -> None:
         result = read_commit(night)
-        schemas, episodes = vector_points(result.memory, self._settings.market(market).features)
+        schemas, episodes = vector_points(result.memory)
         store = open_store(self._settings.qdrant, Path(self._settings.data_dir) / "qdrant")
         store.sync(market, schemas, episodes, result.report.cycle_id)
 

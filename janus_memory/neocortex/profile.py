@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["profile"]
+__all__ = ["Typical", "profile"]
 
 _SHOWN = 3
 _NOTABLE = 0.5
@@ -29,13 +30,42 @@ _WORDS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Typical:
+    """What is usual in all that the market knows: schemas are worded against it, not against the market's first weeks.
+
+    Attributes:
+        centre, spread: float64 [d], mean and deviation of the mixture of all schemas, standardised.
+    """
+
+    centre: NDArray[np.float64]
+    spread: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls, num_points: NDArray[np.int64], means: NDArray[np.float64], covariances: NDArray[np.float64]
+    ) -> Typical:
+        """The moments of schemas with sizes [K], means [K, d] and covariances [K, d, d]; 0 and 1 without schemas."""
+        d = means.shape[1]
+        if not len(means):
+            return cls(np.zeros(d), np.ones(d))
+        weight = (num_points / num_points.sum())[:, None]
+        centre = (weight * means).sum(axis=0)
+        within = np.diagonal(covariances, axis1=1, axis2=2)
+        return cls(centre, np.sqrt((weight * (within + (means - centre) ** 2)).sum(axis=0)))
+
+    def words(self, mean: NDArray[np.float64], features: Sequence[str]) -> str:
+        """The profile of a schema with this mean, float64 [d], standardised."""
+        return profile((mean - self.centre) / self.spread, features)
+
+
 def profile(mean: NDArray[np.float64], features: Sequence[str]) -> str:
     """Name the (at most three) features furthest from typical, furthest first; features that say the same say it once.
 
     A drawdown is taken to be 0 or below, as our own features have it.
 
     Args:
-        mean: float64 [d], standardised: 1 is one deviation above the market's mean.
+        mean: float64 [d], in deviations from what is typical.
         features: d names.
 
     Returns:

@@ -12,16 +12,16 @@ import msgspec
 import numpy as np
 
 from janus_memory.events import PackedArray, SchemaUpdate, event_id
-from janus_memory.neocortex.profile import profile
 from janus_memory.store.qdrant import VectorPoint, json_number, point_id
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
     from janus_memory.events import SchemaEventKind
     from janus_memory.neocortex.bank import SchemaBank
+    from janus_memory.neocortex.profile import Typical
     from janus_memory.scale import Scale
     from janus_memory.sleep.memory import Knowledge, Memory
     from janus_memory.sleep.night import Night
@@ -130,7 +130,9 @@ def _gone(facts: SchemaFacts, aliases: Mapping[str, str], archived: frozenset[st
     return Change("pruned", facts)
 
 
-def schema_event(night: Night, change: Change, scale: Scale, bank_version: int) -> SchemaUpdate:
+def schema_event(
+    night: Night, change: Change, scale: Scale, typical: Typical, bank_version: int
+) -> SchemaUpdate:
     """The event of one change; its id says market, night, schema and kind."""
     facts = change.facts
     return SchemaUpdate(
@@ -146,7 +148,7 @@ def schema_event(night: Night, change: Change, scale: Scale, bank_version: int) 
         avg_reward=facts.avg_reward,
         created_at=facts.created_at,
         last_updated=facts.last_updated,
-        profile=profile(facts.mean, night.spec.features),
+        profile=typical.words(facts.mean, night.spec.features),
         mean=PackedArray.pack(facts.mean),
         covariance=PackedArray.pack(facts.covariance),
         feature_mean=PackedArray.pack(scale.mean),
@@ -154,21 +156,21 @@ def schema_event(night: Night, change: Change, scale: Scale, bank_version: int) 
     )
 
 
-def vector_points(memory: Memory, features: Sequence[str]) -> tuple[list[VectorPoint], list[VectorPoint]]:
+def vector_points(memory: Memory) -> tuple[list[VectorPoint], list[VectorPoint]]:
     """What the vector store is to hold of a market: its schemas, and the episodes of its buffer."""
     known, rows = memory.knowledge, memory.rows
     if known is None or rows is None:
         return [], []
-    return _schema_points(memory.market, known, features), _episode_points(memory, known)
+    return _schema_points(memory.market, known), _episode_points(memory, known)
 
 
-def _schema_points(market: str, known: Knowledge, features: Sequence[str]) -> list[VectorPoint]:
+def _schema_points(market: str, known: Knowledge) -> list[VectorPoint]:
     points = []
     for name, facts in facts_of(known.bank).items():
         told = known.announced[name]
         payload = {
             **facts.payload(),
-            "profile": profile(facts.mean, features),
+            "profile": told.profile,
             "market": market,
             "cycle_id": told.cycle_id,
             "bank_version": told.bank_version,

@@ -75,10 +75,11 @@ class MapDrawing:
 
 
 class Announced(msgspec.Struct, frozen=True):
-    """The night that last announced a schema, so that the vector store can name it."""
+    """What was said of a schema last, so that the vector store says the same."""
 
     cycle_id: str
     bank_version: int
+    profile: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -287,7 +287,7 @@ def test_what_is_announced_is_what_the_store_will_hold(settings: Settings) -> No
                 table[update.schema_id] = update
             else:
                 del table[update.schema_id]
-    schemas, episodes = vector_points(memory, FEATURES)
+    schemas, episodes = vector_points(memory)
     assert memory.knowledge is not None
     assert len(ids) == len(set(ids))
     assert len(table) == len(schemas) == len(memory.knowledge.bank.num_points)
@@ -347,7 +347,9 @@ def test_the_threshold_comes_from_states_that_were_new_when_measured(settings: S
     rank = math.ceil((len(expected) + 1) * (1 - settings.atlas.anomaly_rate))
     assert threshold == np.sort(expected)[min(rank, len(expected)) - 1]
     short = msgspec.structs.replace(
-        settings, atlas=msgspec.structs.replace(settings.atlas, calibration_rows=100)
+        settings,
+        data_dir=f"{settings.data_dir}-short",
+        atlas=msgspec.structs.replace(settings.atlas, calibration_rows=100),
     )
     memory = sleep(short, Memory.empty(MARKET), night_of(1, rows_of(short, 1))).memory
     memory = sleep(short, memory, night_of(2, rows)).memory

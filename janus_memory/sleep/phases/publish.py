@@ -12,6 +12,7 @@ import numpy as np
 from janus_memory.atlas.anomaly import AnomalyModel
 from janus_memory.events import PolicyUpdate, encode, event_id
 from janus_memory.neocortex.bank import SchemaBank
+from janus_memory.neocortex.profile import Typical
 from janus_memory.policy.store import save_weights
 from janus_memory.sleep.announce import facts_of, net_changes, schema_event
 from janus_memory.sleep.memory import Announced, ModelFile, note, prefixed
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from janus_memory.events import SchemaUpdate
     from janus_memory.sleep.announce import Change
     from janus_memory.sleep.night import Night
     from janus_memory.sleep.phases.consolidate import Consolidated
@@ -87,7 +89,8 @@ def publish(
     bank = SchemaBank.restore(done.bank.snapshot())
     tidy(night, bank, ground.background, pool)
     changes = net_changes(before, bank)
-    events = [schema_event(night, change, ground.scale, bank.version) for change in changes]
+    typical = Typical.of(bank.num_points, bank.means, bank.covariances)
+    events = [schema_event(night, change, ground.scale, typical, bank.version) for change in changes]
     policy = _write_policy(night, done)
     calibration = _calibration(night, pool, done, ground)
     anomaly = _write_anomalies(night, ground, bank, calibration)
@@ -106,15 +109,15 @@ def publish(
     records = [OutboxRecord(SCHEMA_UPDATES, f"{e.market}/{e.schema_id}", encode(e)) for e in events]
     records.append(OutboxRecord(POLICY_UPDATES, night.spec.name, encode(update)))
     return Published(
-        bank, _announced(night, bank, changes), anomaly, calibration, tuple(records), _counts(changes)
+        bank, _announced(night, bank, events), anomaly, calibration, tuple(records), _counts(changes)
     )
 
 
-def _announced(night: Night, bank: SchemaBank, changes: Sequence[Change]) -> dict[str, Announced]:
-    """Tonight for what changed tonight, else as before."""
+def _announced(night: Night, bank: SchemaBank, events: Sequence[SchemaUpdate]) -> dict[str, Announced]:
+    """Tonight's words for what changed tonight, else those said before."""
     known = night.memory.knowledge
     earlier = known.announced if known else {}
-    tonight = {c.facts.schema_id: Announced(night.cycle_id, bank.version) for c in changes}
+    tonight = {e.schema_id: Announced(e.cycle_id, e.bank_version, e.profile) for e in events}
     return {name: tonight.get(name) or earlier[name] for name in facts_of(bank)}
 
 
