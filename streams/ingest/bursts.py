@@ -1,7 +1,7 @@
 """The events of a stream, with those that are already buffered taken in bursts.
 
 Faust gives the loop a turn before every event. A turn looks at all sockets and lets the fetching thread take the
-interpreter, which for a frame of 100 rows costs as much as judging it. Here the loop gets its turn once in a burst.
+interpreter. Here the loop gets its turn once in a burst.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ market events alone, and Faust lets the broker wait 1.5 seconds for one: no row 
 waits 20 milliseconds.
 
 Faust puts each record into its stream's buffer by four tasks: the delivery, and one each that waits for a
-suspension, a stop and a crash. They cost more than judging a frame of 100 rows. Where the buffer has room and the
+suspension, a stop and a crash. They cost about as much as judging a frame of 100 rows. Where the buffer has room and the
 flow is on, the delivery ends without waiting for anything, so it is awaited alone.
 """
 

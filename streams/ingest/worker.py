@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-# Faust fetches in a second thread; at Python's 5 ms each hand-over between the two threads costs a frame's time.
+# Faust fetches in a second thread; with short turns a record costs a tenth less processor time than with Python's 5 ms.
 _SWITCH_S = 0.00005
 _logger = logging.getLogger("streams.ingest.worker")  # as `python -m` this module is named __main__
 
