@@ -193,9 +193,10 @@ def test_ingest_blocked_past_the_session_timeout(
     undisturbed: tuple[World, list[SleepReport]], tmp_path: Path
 ) -> None:
     """A worker whose loop stood still beyond the session timeout is ended by its watchdog and replaced."""
-    with installation(tmp_path, watchdog_timeout_s=SESSION_TIMEOUT_S + 2) as world:
-        launcher = (BLOCKING_WORKER,)
-        worker = world.ingest(launcher, env=_environment(BLOCK_S=str(BLOCKED_S)))
+    with installation(tmp_path) as world:
+        # Its watchdog's time is within the block, so that it cannot rejoin instead; its successor has time to join.
+        blocked = world.other_worker(watchdog_timeout_s=SESSION_TIMEOUT_S + 2)
+        worker = blocked.ingest((BLOCKING_WORKER,), env=_environment(BLOCK_S=str(BLOCKED_S)))
         world.sleeper()
         simulator = world.simulate(speed="4")
         mid_day(world, simulator)
@@ -227,7 +228,7 @@ def test_two_workers_one_leaves(undisturbed: tuple[World, list[SleepReport]], tm
     """Two workers share four partitions; when one leaves in mid-day nothing is lost."""
     with installation(tmp_path) as world:
         world.ingest()
-        second = world.second_worker()
+        second = world.other_worker()
         leaving = second.ingest()
         wait_until(lambda: all(map(_has_partitions, (world, second))), "both workers to have partitions")
         world.sleeper()

@@ -85,13 +85,13 @@ class World:
         """A page of the ingest worker."""
         return f"http://127.0.0.1:{self.settings.ingest.port}/{page}"
 
-    def second_worker(self) -> World:
-        """The same installation as a second worker sees it: another health port."""
-        port = free_port()
+    def other_worker(self, **ingest: Any) -> World:
+        """The same installation as another ingest worker sees it: its own health port and file, changed settings."""
+        chosen = {"port": free_port(), **ingest}
         settings = msgspec.structs.replace(
-            self.settings, ingest=msgspec.structs.replace(self.settings.ingest, port=port)
+            self.settings, ingest=msgspec.structs.replace(self.settings.ingest, **chosen)
         )
-        file = self.file.with_name("second.toml")
+        file = self.file.with_name(f"worker-{chosen['port']}.toml")
         file.write_text(dump_settings(settings))
         return replace(self, settings=settings, file=file)
 
@@ -127,14 +127,7 @@ class World:
         )
 
 
-def new_world(
-    folder: Path,
-    broker: Broker,
-    start: Callable[..., Process],
-    *,
-    draw: bool = False,
-    watchdog_timeout_s: float = 20.0,
-) -> World:
+def new_world(folder: Path, broker: Broker, start: Callable[..., Process], *, draw: bool = False) -> World:
     """Settings and topics on an empty broker.
 
     Args:
@@ -142,7 +135,6 @@ def new_world(
         broker: a running broker without our topics.
         start: starts `python ARGUMENTS...`.
         draw: draw the map by UMAP; otherwise plainly. The map is not in the digest.
-        watchdog_timeout_s: of the ingest worker.
     """
     daily = msgspec.structs.replace(demo_market(), session="day", partitions=PARTITIONS)
     settings = Settings(
@@ -153,7 +145,7 @@ def new_world(
             capacity=CAPACITY,
             dedupe_window=10_000,
             session_timeout_s=SESSION_TIMEOUT_S,
-            watchdog_timeout_s=watchdog_timeout_s,
+            watchdog_timeout_s=20.0,
         ),
         hippocampus=HippocampusSettings(separation_steps=20),
         replay=ReplaySettings(iterations=60, batch=64, checkpoint_every=20),
