@@ -141,6 +141,7 @@ class LocalCluster:
                     f"{said[-500:].strip()!r}; free some memory, set ray.address to a running cluster, "
                     'or set ray.executor = "in_process"'
                 )
+            # `ray start` tells nobody when the head answers: its log and ports are all there is to ask.
             time.sleep(_POLL_S)
 
 
@@ -260,6 +261,7 @@ def _end_session(leader: int) -> None:
                 continue
         if time.monotonic() > deadline:
             raise SessionError(f"processes {members} of the local Ray head cannot be ended; end them by hand")
+        # They are not our children, so their ends cannot be waited for.
         time.sleep(_POLL_S)
 
 

@@ -246,6 +246,7 @@ def _rate(url: str, worker: subprocess.Popen[bytes], n_rows: int) -> float:
                 began = (now, n)
             if n == n_rows and began is not None:
                 return (n_rows - began[1]) / (now - began[0]) if n_rows > began[1] else float("nan")
+        # The worker is watched through its status page only; asking it more often would slow what is measured.
         time.sleep(LOOK_S / 10 if n > NEAR_THE_END * n_rows else LOOK_S)
     raise SystemExit(f"the worker did not take all {n_rows} rows within {TIMEOUT_S:.0f} s")
 

@@ -100,6 +100,7 @@ def _wait(folder: Path, session_id: str, timeout_s: float) -> SessionRecord:
                 f"session {session_id} is {state} after {timeout_s:g} s; the close was sent and is not lost; "
                 "see that `janus up` runs, then `janus status`"
             )
+        # The sleeper is another process: its session records on disk are all there is to look at.
         time.sleep(_POLL_S)
 
 
