@@ -195,7 +195,8 @@ class Broker:
         return configuration
 
     def _format(self, command: list[str], configuration: Path) -> None:
-        cluster = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
+        # Sixteen bytes, the first ones given: an id that began with a dash would be read as an option.
+        cluster = base64.urlsafe_b64encode(b"janus" + os.urandom(11)).decode().rstrip("=")
         done = subprocess.run(  # noqa: S603  (fixed arguments, a tool found on the PATH)
             [*command, "-t", cluster, "-c", str(configuration)], capture_output=True, text=True, check=False
         )

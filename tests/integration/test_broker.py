@@ -34,6 +34,14 @@ def test_the_command_prints_the_address_and_ends_on_a_signal(
         socket.create_connection((host, int(port)), timeout=5)
 
 
+def test_a_cluster_id_is_never_read_as_an_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random bytes whose base64 begins with a dash start a broker like any others."""
+    monkeypatch.setattr(os, "urandom", lambda size: b"\xfb" * size)
+    with Broker(tmp_path / "kafka") as broker:
+        host, port = broker.bootstrap.split(":")
+        socket.create_connection((host, int(port)), timeout=5).close()
+
+
 def test_a_taken_port_and_missing_programs_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each error says what to install or to change; nothing is started."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
