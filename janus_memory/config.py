@@ -16,11 +16,13 @@ from janus_memory.transition import MarketSpec
 
 __all__ = [
     "AtlasSettings",
+    "Eviction",
     "HippocampusSettings",
     "IngestSettings",
     "KafkaSettings",
     "MarketSettings",
     "NeocortexSettings",
+    "OnlineSettings",
     "PolicySettings",
     "QdrantSettings",
     "RaySettings",
@@ -28,8 +30,12 @@ __all__ = [
     "RuleSettings",
     "Settings",
     "SleepSettings",
+    "Strategy",
     "verdict_version",
 ]
+
+Strategy = Literal["uniform", "prioritized_loss", "prioritized_recency", "mixed", "domain_balanced"]
+Eviction = Literal["fifo", "lowest_priority", "oldest", "largest_domain", "random"]
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -88,13 +94,18 @@ class HippocampusSettings(_Record, frozen=True, kw_only=True):
 
 
 class ReplaySettings(_Record, frozen=True, kw_only=True):
-    """Sharp-wave-ripple replay (E7-E12)."""
+    """Sharp-wave-ripple replay (E7-E12). `normalise` names over what an importance weight is divided (E10)."""
 
     iterations: int = 1000
     batch: int = 256
+    strategy: Strategy = "prioritized_loss"
+    refresh: Literal["exact", "lazy"] = "exact"
+    refresh_every: int = 100
     alpha: float = 0.6
     beta_start: float = 0.4
     beta_end: float = 1.0
+    normalise: Literal["batch", "buffer", "none"] = "batch"
+    half_life_s: float = 86_400.0
     lambda_logic: float = 2.0
     lambda_reward: float = 0.5
     priority_floor: float = 1e-3
@@ -115,6 +126,23 @@ class PolicySettings(_Record, frozen=True, kw_only=True):
     huber: float = 1.0
     lambda_logic: float = 0.5
     eta_sleep: float = 0.01
+
+
+class OnlineSettings(_Record, frozen=True, kw_only=True):
+    """The online learner (SPEC 2.5): its store, and how it mixes what is new with what it replays.
+
+    `eviction` None follows the strategy. A step trains on `new_rows` new rows and `replay_ratio` times as many
+    replayed ones, and `replays` times on replayed ones alone. Beta is annealed over `beta_steps` updates.
+    """
+
+    capacity: int = 10_000
+    eviction: Eviction | None = None
+    new_rows: int = 32
+    replay_ratio: float = 1.0
+    replays: int = 0
+    beta_steps: int = 100_000
+    replay: ReplaySettings = ReplaySettings()
+    policy: PolicySettings = PolicySettings()
 
 
 class NeocortexSettings(_Record, frozen=True, kw_only=True):
