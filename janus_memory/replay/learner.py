@@ -9,6 +9,7 @@ import numpy as np
 
 from janus_memory.errors import CheckpointError
 from janus_memory.policy.networks import init_weights
+from janus_memory.policy.training import init_optimiser
 from janus_memory.store.arrays import Arrays, subtree
 
 if TYPE_CHECKING:
@@ -70,12 +71,8 @@ def init_learner(state_size: int, n_actions: int, policy: PolicySettings, seed: 
         ConfigError: no discrete actions, or a layer without units.
     """
     fast = init_weights(state_size, n_actions, policy, seed)
-    opt: Arrays = {"count": np.array(0, np.int32)}
-    for name, value in fast.items():
-        opt[f"mu/{name}"] = np.zeros_like(value)
-        opt[f"nu/{name}"] = np.zeros_like(value)
     target = {name: value.copy() for name, value in fast.items()}
-    return LearnerState(fast=fast, target=target, opt=opt, key=_key(seed), step=0)
+    return LearnerState(fast=fast, target=target, opt=init_optimiser(fast), key=_key(seed), step=0)
 
 
 def begin_night(learner: LearnerState, seed: int) -> LearnerState:

@@ -17,16 +17,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax  # type: ignore[import-untyped]  # optax ships no types
 
 from janus_memory.errors import ReplayError
-from janus_memory.policy.losses import bootstrap, huber, policy_satisfaction, select, td_error
+from janus_memory.policy.losses import bootstrap, td_error
 from janus_memory.policy.networks import Weights, forward, n_actions_of, state_size_of
+from janus_memory.policy.training import Batch, Trained, online_td, to_arrays, to_device, train_step
 from janus_memory.replay.learner import LearnerState, begin_night, init_learner
 from janus_memory.replay.priorities import priorities
 from janus_memory.replay.problem import ReplayProblem, check_problem, distinct_states
 from janus_memory.replay.sampling import draw, masses, shares
-from janus_memory.store.arrays import subtree
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,9 +86,7 @@ class _Rows(NamedTuple):
 class _Carry(NamedTuple):
     """What one iteration hands to the next."""
 
-    fast: Weights
-    target: Weights
-    opt: optax.OptState
+    trained: Trained
     replay_count: jax.Array
     record: jax.Array
 
@@ -131,9 +128,7 @@ def learn(  # noqa: PLR0917  (the night's workers call it by position; one call 
         )
     rows = _device_rows(problem)
     carry = _Carry(
-        fast=_tree(state.fast),
-        target=_tree(state.target),
-        opt=_optimiser_state(state),
+        trained=to_device(state.fast, state.target, state.opt),
         replay_count=jnp.zeros(len(problem), jnp.int32),
         record=jnp.zeros((4, _RECORD), jnp.float32),
     )
@@ -177,23 +172,21 @@ def td_errors(
         rule_weight=problem.rule_weight,
     )
     check_problem(block, state_size_of(state.fast), n_actions_of(state.fast))
-    columns = (block.x, block.action, block.reward, block.next_x, block.next_action, block.done)
-    return np.asarray(_block_td(_tree(state.fast), *columns, policy.gamma))
+    columns = (
+        block.x,
+        block.action,
+        block.reward,
+        block.next_x,
+        block.next_action,
+        block.done,
+        block.policy_truth,
+        block.rule_weight,
+    )
+    fast = {name: jnp.asarray(value) for name, value in state.fast.items()}
+    return np.asarray(_block_td(fast, Batch(*(jnp.asarray(column) for column in columns)), policy.gamma))
 
 
-@functools.partial(jax.jit, static_argnames=("gamma",))
-def _block_td(  # noqa: PLR0917  (columns of the block, in their order)
-    fast: Weights,
-    x: jax.Array,
-    action: jax.Array,
-    reward: jax.Array,
-    next_x: jax.Array,
-    next_action: jax.Array,
-    done: jax.Array,
-    gamma: float,
-) -> jax.Array:
-    following = bootstrap(forward(fast, next_x), next_action, done)
-    return td_error(select(forward(fast, x), action), reward, following, gamma)
+_block_td = jax.jit(online_td, static_argnames=("gamma",))
 
 
 @functools.partial(jax.jit, static_argnames=("replay", "policy"))
@@ -210,23 +203,16 @@ def _run(  # noqa: PLR0917  (compiled once; called in one place)
     night = jax.random.wrap_key_data(key, impl="threefry2x32")
 
     def iteration(step: jax.Array, carry: _Carry) -> _Carry:
-        td = _all_td(carry.fast, rows, policy.gamma)
+        td = _all_td(carry.trained.fast, rows, policy.gamma)
         mass = masses(_priorities(td, rows, replay), replay.alpha)
         share = shares(mass)
         key = jax.random.fold_in(night, step)
         drawn = draw(mass, jax.random.uniform(key, (replay.batch,), jnp.float64))
         weight = _weights(share, drawn, _beta(step, total, replay))
-        loss = functools.partial(
-            _loss, target=carry.target, rows=rows, drawn=drawn, weight=weight, policy=policy
-        )
-        (value, sat), gradient = jax.value_and_grad(loss, has_aux=True)(carry.fast)
-        change, opt = _optimiser(policy).update(gradient, carry.opt)
-        fast = optax.apply_updates(carry.fast, change)
+        trained, value, sat = train_step(carry.trained, _batch(rows, drawn), weight, policy)
         line = jnp.stack([value, jnp.mean(jnp.abs(td)), sat, 1 / jnp.sum(share * share)])
         return _Carry(
-            fast=fast,
-            target=optax.incremental_update(fast, carry.target, policy.polyak),
-            opt=opt,
+            trained=trained,
             replay_count=carry.replay_count.at[drawn].add(1),
             record=carry.record.at[:, step - first].set(line),
         )
@@ -260,28 +246,17 @@ def _weights(share: jax.Array, drawn: jax.Array, beta: jax.Array) -> jax.Array:
     return (smallest / share[drawn]) ** beta
 
 
-def _loss(
-    fast: Weights,
-    *,
-    target: Weights,
-    rows: _Rows,
-    drawn: jax.Array,
-    weight: jax.Array,
-    policy: PolicySettings,
-) -> tuple[jax.Array, jax.Array]:
-    """L_total = mean w Huber(delta) + lambda (1 - SatAgg) (E11), and SatAgg."""
-    q = forward(fast, rows.x[drawn])
-    following = bootstrap(forward(target, rows.next_x[drawn]), rows.next_action[drawn], rows.done[drawn])
-    delta = td_error(select(q, rows.action[drawn]), rows.reward[drawn], following, policy.gamma)
-    loss = jnp.mean(weight * huber(delta, policy.huber))
-    if not len(rows.rule_weight):
-        return loss, jnp.ones_like(loss)
-    sat = policy_satisfaction(q, rows.policy_truth[drawn], rows.rule_weight, policy.temperature)
-    return loss + policy.lambda_logic * (1 - sat), sat
-
-
-def _optimiser(policy: PolicySettings) -> optax.GradientTransformation:
-    return optax.adam(policy.learning_rate)
+def _batch(rows: _Rows, drawn: jax.Array) -> Batch:
+    return Batch(
+        x=rows.x[drawn],
+        action=rows.action[drawn],
+        reward=rows.reward[drawn],
+        next_x=rows.next_x[drawn],
+        next_action=rows.next_action[drawn],
+        done=rows.done[drawn],
+        policy_truth=rows.policy_truth[drawn],
+        rule_weight=rows.rule_weight,
+    )
 
 
 def _device_rows(problem: ReplayProblem) -> _Rows:
@@ -300,33 +275,10 @@ def _device_rows(problem: ReplayProblem) -> _Rows:
     return _Rows(*(jnp.asarray(column) for column in (*columns, states, here, there)))
 
 
-def _tree(arrays: dict[str, NDArray[np.generic]]) -> Weights:
-    return {name: jnp.asarray(value) for name, value in arrays.items()}
-
-
-def _optimiser_state(state: LearnerState) -> optax.OptState:
-    """Adam's state as optax lays it out."""
-    adam = optax.ScaleByAdamState(
-        count=jnp.asarray(state.opt["count"]),
-        mu=_tree(subtree(state.opt, "mu/")),
-        nu=_tree(subtree(state.opt, "nu/")),
-    )
-    return (adam, optax.EmptyState())
-
-
 def _learner(carry: _Carry, before: LearnerState, step: int) -> LearnerState:
     """The carry as arrays of this process."""
-    adam = carry.opt[0]
-    opt = {"count": np.asarray(adam.count)}
-    opt |= {f"mu/{name}": np.asarray(value) for name, value in adam.mu.items()}
-    opt |= {f"nu/{name}": np.asarray(value) for name, value in adam.nu.items()}
-    return replace(
-        before,
-        fast={name: np.asarray(value) for name, value in carry.fast.items()},
-        target={name: np.asarray(value) for name, value in carry.target.items()},
-        opt=opt,
-        step=step,
-    )
+    fast, target, opt = to_arrays(carry.trained)
+    return replace(before, fast=fast, target=target, opt=opt, step=step)
 
 
 def _check_finite(after: LearnerState, record: NDArray[np.float32], start: int) -> None:
