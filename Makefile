@@ -1,8 +1,11 @@
-# Each target makes its own virtual environment in .venv and needs only Python 3.11+ and make.
+# Each target makes its own virtual environment (.venv, the benchmarks .venv-bench) and needs only Python 3.11+ and make.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all:
+BENCH := .venv-bench
+INSTALL := -m pip install --quiet --disable-pip-version-check
+LOCKED := $(INSTALL) --require-hashes --only-binary :all:
+PIP := $(BIN)/python $(LOCKED)
 
 .PHONY: demo test test-fast lint format bench lock clean
 
@@ -11,7 +14,7 @@ $(VENV)/.runtime: requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing the locked dependencies into $(VENV) (a few minutes the first time)"
 	$(PIP) -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/python $(INSTALL) --no-deps --no-build-isolation -e .
 	touch $@
 
 $(VENV)/.dev: requirements-dev.lock pyproject.toml
@@ -19,7 +22,7 @@ $(VENV)/.dev: requirements-dev.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing the locked dependencies into $(VENV) (a few minutes the first time)"
 	$(PIP) -r requirements-dev.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/python $(INSTALL) --no-deps --no-build-isolation -e .
 	touch $@ $(VENV)/.runtime
 
 demo: $(VENV)/.runtime
@@ -40,15 +43,28 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.dev
-	$(BIN)/python -m benchmarks.ingest --json build/ingest.json
-	$(BIN)/python -m benchmarks.cycle --json build/cycle.json
+# The peers of benchmarks.replay bring PyTorch: some 6 GB. --no-deps, because tianshou's bounds are overridden.
+# Where a peer has no wheel for this platform, its rows of the table say that it is missing.
+$(BENCH)/.bench: requirements-bench.lock requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed; set PYTHON=..."'
+	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	@echo "installing the locked dependencies into $(BENCH) (many minutes the first time)"
+	$(BENCH)/bin/python $(LOCKED) -r requirements.lock
+	$(BENCH)/bin/python $(LOCKED) --no-deps -r requirements-bench.lock || echo "the peers could not be installed"
+	$(BENCH)/bin/python $(INSTALL) --no-deps --no-build-isolation -e .
+	touch $@
+
+bench: $(BENCH)/.bench
+	$(BENCH)/bin/python -m benchmarks.replay --json build/replay.json
+	$(BENCH)/bin/python -m benchmarks.ingest --json build/ingest.json
+	$(BENCH)/bin/python -m benchmarks.cycle --json build/cycle.json
 
 # Needs uv; writes no index address into the files.
 UV := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --only-binary :all:
 lock:
 	$(UV) --extra build pyproject.toml -o requirements.lock
 	$(UV) --extra build --extra dev pyproject.toml -o requirements-dev.lock
+	$(UV) --extra build --extra bench --constraint requirements.lock pyproject.toml -o requirements-bench.lock
 
 clean:
-	rm -rf $(VENV) build demo-data infra/kafka/target
+	rm -rf $(VENV) $(BENCH) build demo-data infra/kafka/target
