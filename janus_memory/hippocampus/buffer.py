@@ -110,7 +110,7 @@ class EpisodicBuffer:
         Raises:
             WireError: a column is not shaped for this market; nothing was written.
         """
-        self._check(rows)
+        self.check(rows)
         self._write_staged()
         return self._turn(rows, len(rows))
 
@@ -125,7 +125,7 @@ class EpisodicBuffer:
                 f"market {self.spec.name}: append takes one row, not {len(row)}; the buffer is unchanged; "
                 "give blocks to extend"
             )
-        self._check(row)
+        self.check(row)
         if self._n_staged == len(self._stage):
             self._write_staged()
         for name in Transitions.names():
@@ -144,7 +144,7 @@ class EpisodicBuffer:
             WireError: a column is not shaped for this market; nothing was written.
             ReplayError: a slot outside the ring or beyond the first one free; nothing was written.
         """
-        self._check(rows)
+        self.check(rows)
         self._write_staged()
         size = self._size_after(slots, len(rows))
         arrivals = np.arange(self._arrived, self._arrived + len(rows))
@@ -233,7 +233,7 @@ class EpisodicBuffer:
             metadata = Metadata.from_arrays(arrays, "metadata/")
             generation, arrival = arrays["generation"], arrays["arrival"]
             arrived, following, held_by = (int(value) for value in arrays["counters"])
-            buffer._check(rows)
+            buffer.check(rows)
         except (KeyError, WireError) as error:
             raise CheckpointError(
                 f"market {spec.name}: no snapshot of this market's buffer: {error}; nothing was restored; "
@@ -251,7 +251,12 @@ class EpisodicBuffer:
             index.rebuild()
         return buffer
 
-    def _check(self, rows: Transitions) -> None:
+    def check(self, rows: Transitions) -> None:
+        """Refuse rows that are not shaped for this market.
+
+        Raises:
+            WireError: a column is not; its name and shape.
+        """
         n = len(rows)
         for name, column in self._columns:
             shape = getattr(rows, name).shape
