@@ -10,14 +10,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+
+from janus_memory.errors import WireError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "ID_BYTES",
@@ -119,6 +121,34 @@ class Transitions:
         )
 
     @classmethod
+    def of(cls, spec: MarketSpec, *, timestamp: ArrayLike, **columns: ArrayLike) -> Transitions:
+        """Rows made of the columns that one has.
+
+        Args:
+            spec: the market, which says the dtypes and widths.
+            timestamp: int64 [n], UTC nanoseconds.
+            columns: any other columns by name; a single value stands for all rows. Columns left out are empty
+                as in `empty`, the domain is the instrument.
+
+        Raises:
+            WireError: an unknown column, one of another length or width, or an identifier of over 64 bytes.
+        """
+        n = len(np.atleast_1d(np.asarray(timestamp)))
+        given = {"timestamp": timestamp, **columns}
+        if "instrument" in given:
+            given.setdefault("domain", given["instrument"])
+        empty = cls.empty(spec, n)
+        unknown = given.keys() - set(cls.names())
+        if unknown:
+            raise WireError(
+                f"market {spec.name}: unknown column {min(unknown)!r}; nothing was built; "
+                f"use {', '.join(cls.names())}"
+            )
+        for name, values in given.items():
+            _fill_column(spec, name, getattr(empty, name), np.asarray(values))
+        return empty
+
+    @classmethod
     def concatenate(cls, parts: Sequence[Transitions]) -> Transitions:
         """All rows of `parts` (at least one), in the order given."""
         if len(parts) == 1:
@@ -137,7 +167,7 @@ class Transitions:
     def __len__(self) -> int:
         return len(self.timestamp)
 
-    def take(self, rows: NDArray[np.intp] | NDArray[np.bool_] | slice) -> Transitions:
+    def take(self, rows: NDArray[np.intp] | NDArray[np.int32] | NDArray[np.bool_] | slice) -> Transitions:
         """The rows selected by indices, a mask or a slice."""
         return Transitions(**{name: getattr(self, name)[rows] for name in self.names()})
 
@@ -157,6 +187,28 @@ class Transitions:
             column = column.astype(column.dtype.newbyteorder("<"), copy=False)
             parts += [f"{name}|{column.dtype.str}|{column.shape}|".encode(), column.tobytes()]
         return b"".join(parts)
+
+
+def _fill_column(spec: MarketSpec, name: str, column: NDArray[Any], values: NDArray[Any]) -> None:
+    """Write values into a column: as many as there are rows, or a single one for all."""
+    if values.dtype.kind == "U":
+        values = np.strings.encode(values, "utf-8")
+    if values.ndim and values.shape != column.shape:
+        raise WireError(
+            f"market {spec.name}: column `{name}` of shape {values.shape}, expected {column.shape}; nothing was "
+            "built; give one value a row, or a single one for all rows"
+        )
+    if values.dtype.kind == "S" and values.dtype.itemsize > ID_BYTES:
+        raise WireError(
+            f"market {spec.name}: an identifier in column `{name}` has over {ID_BYTES} bytes; nothing was built; "
+            "shorten it"
+        )
+    column[...] = values
+    if column.dtype.kind in "iu" and (column != values).any():
+        raise WireError(
+            f"market {spec.name}: column `{name}` has values that are not {column.dtype}; nothing was built; give "
+            "whole numbers in its range"
+        )
 
 
 def fill_next_actions(rows: Transitions) -> Transitions:
