@@ -23,6 +23,7 @@ from streams.topics import (
     RISK,
     SCHEMA_UPDATES,
     SLEEP_REPORTS,
+    replay,
     transitions,
 )
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from janus_memory.config import KafkaSettings, Settings
 
-__all__ = ["Difference", "TopicPlan", "check_topics", "create_topics", "topic_plans"]
+__all__ = ["Difference", "TopicPlan", "check_topics", "create_topics", "ensure_topic", "topic_plans"]
 
 _BATCH_OVERHEAD_BYTES = 64 * 1024
 _ALREADY_EXISTS = 36
@@ -95,6 +96,7 @@ def topic_plans(settings: Settings, markets: Sequence[str]) -> list[TopicPlan]:
         SLEEP_REPORTS: keep,
     }
     own = [TopicPlan(transitions(m), settings.market(m).partitions, rows | durable) for m in markets]
+    own += [TopicPlan(replay(m), 1, rows | durable) for m in markets]
     return own + [TopicPlan(name, 1, options | durable) for name, options in shared.items()]
 
 
@@ -118,8 +120,22 @@ async def create_topics(settings: Settings, markets: Sequence[str]) -> list[str]
             (then nothing is created).
         ConfigError: a market is not in the settings.
     """
-    plans = topic_plans(settings, markets)
-    async with _admin(settings.kafka) as admin:
+    return await _create_missing(settings.kafka, topic_plans(settings, markets))
+
+
+async def ensure_topic(settings: Settings, market: str, name: str) -> bool:
+    """Create one planned topic of a market unless it exists; whether it was created.
+
+    Raises:
+        BrokerError: as `create_topics`.
+        ConfigError: the market is not in the settings.
+    """
+    plans = [plan for plan in topic_plans(settings, [market]) if plan.name == name]
+    return bool(await _create_missing(settings.kafka, plans))
+
+
+async def _create_missing(kafka: KafkaSettings, plans: Sequence[TopicPlan]) -> list[str]:
+    async with _admin(kafka) as admin:
         partitions = await _partitions(admin, plans)
         for plan in plans:
             found = partitions.get(plan.name)
@@ -131,8 +147,8 @@ async def create_topics(settings: Settings, markets: Sequence[str]) -> list[str]
                 )
         missing = [plan for plan in plans if plan.name not in partitions]
         if missing:
-            await _create(admin, missing, settings.kafka)
-            await _until_known(admin, missing, settings.kafka.connect_timeout_s)
+            await _create(admin, missing, kafka)
+            await _until_known(admin, missing, kafka.connect_timeout_s)
         return [plan.name for plan in missing]
 
 

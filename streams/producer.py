@@ -102,6 +102,7 @@ class JanusProducer:
         spec: the market's shape.
         frame_rows: most rows in one record.
         max_record_bytes: most bytes in one record; the ingest settings' value.
+        topic: where rows go; the market's transitions topic if not given.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class JanusProducer:
         *,
         frame_rows: int = 500,
         max_record_bytes: int = 1_000_000,
+        topic: str | None = None,
     ) -> None:
         if frame_rows < 1:
             raise ConfigError(f"market {spec.name}: frame_rows is {frame_rows}, at least 1 is needed")
@@ -118,6 +120,7 @@ class JanusProducer:
         self._spec = spec
         self._frame_rows = frame_rows
         self._max_record_bytes = max_record_bytes
+        self._topic = topic or transitions(spec.name)
         self._producer: AIOKafkaProducer | None = None
         self._pending: set[asyncio.Future[object]] = set()
         self._n_failed = 0
@@ -161,11 +164,10 @@ class JanusProducer:
             BrokerError: records sent earlier were not taken.
         """
         self._raise_failed()
-        topic = transitions(self._spec.name)
         for key, value in frames(
             rows, self._spec, frame_rows=self._frame_rows, max_record_bytes=self._max_record_bytes
         ):
-            await self._queue(topic, key, value, FRAME_TYPE)
+            await self._queue(self._topic, key, value, FRAME_TYPE)
 
     async def open_market(self, session_id: str, at: int) -> None:
         """Announce that a session opened at market time `at` (UTC nanoseconds)."""

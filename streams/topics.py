@@ -17,6 +17,7 @@ __all__ = [
     "RISK",
     "SCHEMA_UPDATES",
     "SLEEP_REPORTS",
+    "replay",
     "transitions",
 ]
 
@@ -35,3 +36,8 @@ BARRIER_TYPE = "application/vnd.janus.barrier+json"
 def transitions(market: str) -> str:
     """The topic of one market's transitions."""
     return f"janus.transitions.{market}"
+
+
+def replay(market: str) -> str:
+    """The topic onto which episodes of one market's memory are replayed; no memory reads it."""
+    return f"janus.replay.{market}"

@@ -13,6 +13,7 @@ from janus_memory.cli.context import App
 from janus_memory.cli.dead_letters import dead_letters
 from janus_memory.cli.demo import demo
 from janus_memory.cli.market import close
+from janus_memory.cli.replay import replay
 from janus_memory.cli.rules import rules
 from janus_memory.cli.simulate import simulate
 from janus_memory.cli.sleep import sleep
@@ -61,7 +62,7 @@ def cli(context: click.Context, config: str | None, overrides: tuple[str, ...], 
     context.meta["debug"] = debug
 
 
-for command in (demo, up, simulate, topics, status, close, sleep, dead_letters, config, rules):
+for command in (demo, up, simulate, replay, topics, status, close, sleep, dead_letters, config, rules):
     cli.add_command(command)
 
 

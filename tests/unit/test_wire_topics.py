@@ -25,14 +25,17 @@ def _plans(settings: Settings = SETTINGS, *markets: str) -> dict[str, TopicPlan]
     return {plan.name: plan for plan in topic_plans(settings, markets or ("fx", "eq"))}
 
 
-def test_each_market_has_a_topic_and_the_others_are_shared() -> None:
-    """Partitions are the market's own; shared topics have one."""
+def test_each_market_has_topics_of_its_own_and_the_others_are_shared() -> None:
+    """Partitions of its transitions are the market's own; replays, which keep their order, and shared topics have one."""
     shared = {
         value for name, value in vars(topics).items() if name.isupper() and str(value).startswith("janus.")
     }
+    replays = {"janus.replay.fx", "janus.replay.eq"}
     partitions = {name: plan.partitions for name, plan in _plans().items()}
-    assert partitions == {"janus.transitions.fx": 6, "janus.transitions.eq": 2} | dict.fromkeys(shared, 1)
-    assert set(_plans(SETTINGS, "eq")) == shared | {"janus.transitions.eq"}
+    assert partitions == {"janus.transitions.fx": 6, "janus.transitions.eq": 2} | dict.fromkeys(
+        shared | replays, 1
+    )
+    assert set(_plans(SETTINGS, "eq")) == shared | {"janus.transitions.eq", "janus.replay.eq"}
 
 
 def test_topics_keep_what_must_be_kept() -> None:
