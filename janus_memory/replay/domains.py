@@ -41,17 +41,15 @@ class Domains:
         # One look-up for a run of equal names: rows of a domain mostly arrive together.
         heads = np.concatenate(([True], names[1:] != names[:-1]))
         found = [self._intern(name) for name in names[heads].tolist()]
+        self._rows = np.pad(self._rows, (0, len(self._name) - len(self._rows)))
         codes: NDArray[np.int32] = np.asarray(found, np.int32)[np.cumsum(heads) - 1]
         return codes
 
     def count(self, written: NDArray[np.int32], overwritten: NDArray[np.int32]) -> None:
         """Rows of these codes were written, and others overwritten; domains without rows give their code back."""
-        size = len(self._name)
-        rows = np.zeros(size, np.int64)
-        rows[: len(self._rows)] = self._rows
-        rows += np.bincount(written, minlength=size) - np.bincount(overwritten, minlength=size)
-        self._rows = rows
-        if len(self._code) > np.count_nonzero(rows):
+        size = len(self._rows)
+        self._rows += np.bincount(written, minlength=size) - np.bincount(overwritten, minlength=size)
+        if len(self._code) > np.count_nonzero(self._rows):
             self._release()
 
     def by_name(self) -> dict[str, int]:

@@ -13,7 +13,7 @@ VECTOR = MarketSpec("fx", ("a", "b"), "vector", 2)
 def make_rows(
     n: int, seed: int, spec: MarketSpec = SPEC, *, domains: int = 3, times: int = 50
 ) -> Transitions:
-    """n rows; equal arguments give equal rows."""
+    """As many rows as asked for; equal arguments give equal rows."""
     rng = np.random.default_rng(seed)
     rows = Transitions.empty(spec, n)
     rows.transition_id[:] = [f"{seed}-{i}".encode() for i in range(n)]
