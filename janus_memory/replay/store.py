@@ -222,6 +222,11 @@ class ReplayStore:
         slots = np.asarray(drawn[0], np.int32)
         n = len(slots)
         generations = np.asarray(drawn[1], np.uint32)
+        if generations.shape != slots.shape:
+            raise ReplayError(
+                f"`generation` has shape {generations.shape} for {n} slots; the store is unchanged; pass the batch "
+                "that was drawn, or its slots and generations"
+            )
         td = _column("td_error", td_error, n)
         v = None if violation is None else _column("violation", violation, n)
         with self._lock:
