@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["half_lives", "importance_weights", "law", "powers", "scaled"]
 
-NANOSECONDS = 1_000_000_000
-# A positive priority keeps a positive p^alpha, whatever alpha: it stays reachable.
-_SMALLEST = float(np.finfo(np.float64).tiny)
+_NANOSECONDS = 1_000_000_000
+SMALLEST_PRIORITY = 1e-150
 _EXPONENTS = 4096
 
 
@@ -61,8 +60,11 @@ def law(
 
 
 def powers(priority: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
-    """p^alpha, positive exactly where p is; float64 [n]."""
-    raised: NDArray[np.float64] = np.maximum(np.power(priority, alpha), _SMALLEST) * (priority > 0)
+    """p^alpha, positive exactly where p is, also for alpha 0; float64 [n].
+
+    A positive p below `SMALLEST_PRIORITY` counts as that, so that sums of powers are normal numbers.
+    """
+    raised: NDArray[np.float64] = np.power(np.maximum(priority, SMALLEST_PRIORITY), alpha) * (priority > 0)
     return raised
 
 
@@ -73,7 +75,7 @@ def half_lives(
 
     The whole part only shifts the binary point, so that moving the reference time changes no digit.
     """
-    length = max(round(half_life_s * NANOSECONDS), 1)
+    length = max(round(half_life_s * _NANOSECONDS), 1)
     whole, rest = np.divmod(timestamp, length)
     return whole, np.exp2(rest / length)
 

@@ -1,6 +1,6 @@
 """Draws from a strategy's law P(i) over a buffer whose entries change, in logarithmic time (E8, SPEC 2.4).
 
-A sum tree holds the masses of `replay.laws`; recency masses are p^alpha 2^(t / half-life) relative to a
+A sum tree holds the masses of `replay.laws`. Recency masses are p^alpha 2^(t / half-life) relative to a
 reference time, so that time passing touches nothing. The reference moves by whole half-lives, and only when
 the masses would leave the range of float64: the binary point shifts, no digit changes.
 """
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 __all__ = ["LARGEST_PRIORITY", "Sampler"]
 
-# Sums of p^alpha 2^exponent stay finite below these two, and what lies 2^-500 under the newest is never drawn.
+# Within these the sums of p^alpha 2^exponent stay normal numbers; what lies 2^-500 under the newest is never drawn.
 LARGEST_PRIORITY = 1e150
-_EXPONENT_RANGE = 400
-_LOW_TOTAL = 2.0**-500
+_HALF_LIVES_AHEAD = 400
+_LEAST_TOTAL = 2.0**-520
 
 
 class Sampler:
@@ -46,6 +46,8 @@ class Sampler:
         "_flat",
         "_half_life_s",
         "_present",
+        "_recency",
+        "_silent",
         "_size",
         "_strategy",
         "_timestamp",
@@ -64,11 +66,15 @@ class Sampler:
         self._alpha = settings.alpha
         self._half_life_s = settings.half_life_s
         self._tree = SumTree(capacity, grouped=self._strategy == "domain_balanced", backend=backend)
-        self._timestamp = np.zeros(capacity if self._strategy == "prioritized_recency" else 0, np.int64)
+        recent = capacity if self._strategy == "prioritized_recency" else 0
+        self._timestamp = np.zeros(recent, np.int64)
+        self._recency = np.zeros(recent)
         self._base = 0
+        self._silent = False
         self._size = 0
-        self._flat = np.zeros(1, np.bool_)
+        # Groups that have entries, in the order of their codes; those of them whose priorities are all zero.
         self._present = np.zeros(1, np.int64)
+        self._flat = np.zeros(1, np.bool_)
 
     def __len__(self) -> int:
         return self._size
@@ -77,7 +83,9 @@ class Sampler:
         """Put entries into slots, which fill in order from 0 and are then overwritten; of a slot twice the last counts.
 
         Args:
-            slots: int32 [n]. priority: p, float64 [n]. domain_code: int32 [n], not negative, small numbers.
+            slots: int32 [n].
+            priority: p, float64 [n].
+            domain_code: int32 [n], not negative; sums are held for every code up to the largest.
             timestamp: market time, int64 [n], UTC nanoseconds.
 
         Raises:
@@ -93,15 +101,12 @@ class Sampler:
             raise ReplayError(
                 f"domain code {codes.min()} is negative; the sampler is unchanged; number domains from 0"
             )
-        times = np.asarray(timestamp, np.int64)
+        moved = len(self._timestamp) > 0 and self._take_times(slots, np.asarray(timestamp, np.int64))
+        self._size = size
         if self._tree.group is not None:
             self._tree.reserve(int(codes.max()) + 1)
-            self._flat = np.concatenate([self._flat, np.zeros(len(self._tree.members), np.bool_)])[
-                : len(self._tree.members)
-            ]
-        moved = len(self._timestamp) > 0 and self._advance(slots, times)
-        self._size = size
-        self._assign(slots, priority, codes, times, new=True)
+            self._flat = np.resize(self._flat, len(self._tree.members)) & (self._tree.members > 0)
+        self._tree.assign(slots, priority, self._masses(slots, priority, codes), codes)
         if self._tree.group is not None:
             self._present = np.flatnonzero(self._tree.members)
         self._settle(moved=moved)
@@ -115,9 +120,8 @@ class Sampler:
         if not len(slots):
             return
         slots, priority = self._checked(slots, priority, self._size)
-        times = self._timestamp[slots] if len(self._timestamp) else self._timestamp
-        codes = self._present if self._tree.group is None else self._tree.group[slots]
-        self._assign(slots, priority, codes, times, new=False)
+        codes = slots if self._tree.group is None else self._tree.group[slots]
+        self._tree.assign(slots, priority, self._masses(slots, priority, codes), codes)
         self._settle(moved=False)
 
     def draw(self, uniforms: F8) -> I4:
@@ -126,13 +130,17 @@ class Sampler:
         Raises:
             ReplayError: no entries, or a uniform that is not in [0, 1).
         """
-        uniforms = np.asarray(uniforms, np.float64)
         if not self._size:
             raise ReplayError("a draw from an empty buffer; nothing was changed; insert rows first")
-        drawn = self._tree.descend(uniforms, self._present, self._size, self._even())
+        uniforms = np.asarray(uniforms, np.float64)
+        if self._tree.group is not None:
+            drawn = self._tree.descend_grouped(uniforms, self._present)
+        else:
+            even = self._tree.total() / self._size if self._strategy == "mixed" else None
+            drawn = self._tree.descend(uniforms, self._size, even)
         if drawn is None:
             raise ReplayError(
-                "a uniform to draw with is not in [0, 1); nothing was changed; draw it with Generator.random"
+                "a uniform to draw with is not in [0, 1); nothing was changed; take it from Generator.random"
             )
         return drawn
 
@@ -140,17 +148,17 @@ class Sampler:
         """P of entries (E8), the law they are drawn from; float64 [n]."""
         mass = self._tree.masses[slots]
         if self._tree.group is not None:
-            inside: F8 = mass / self._tree.totals()[self._tree.group[slots]] / len(self._present)
+            inside: F8 = mass / (self._tree.totals() * len(self._present))[self._tree.group[slots]]
             return inside
         share: F8 = mass / self._tree.total()
-        return 0.5 * share + 0.5 / self._size if self._strategy == "mixed" else share
+        return 0.5 * share + 0.5 / max(self._size, 1) if self._strategy == "mixed" else share
 
     def probabilities(self) -> F8:
         """P of every entry by slot; float64 [len]."""
         return self.probability(np.arange(self._size, dtype=np.int32))
 
     def order(self) -> I4:
-        """Slots in the order of the inverse CDF: ascending, for `domain_balanced` inside each domain; int32 [len]."""
+        """Slots in the order of the inverse CDF: ascending, for `domain_balanced` by domain first; int32 [len]."""
         if self._tree.group is None:
             return np.arange(self._size, dtype=np.int32)
         return np.argsort(self._tree.group[: self._size], kind="stable").astype(np.int32)
@@ -171,13 +179,13 @@ class Sampler:
 
     def snapshot(self) -> Arrays:
         """All that decides later draws; equal histories give equal bytes."""
-        arrays: Arrays = {
-            "priority": self._tree.priorities[: self._size].copy(),
-            "timestamp": self._timestamp[: self._size].copy(),
-            "base": np.array(self._base, np.int64),
-        }
+        n = self._size
+        arrays: Arrays = {"priority": self._tree.priorities[:n].copy(), "mass": self._tree.masses[:n].copy()}
         if self._tree.group is not None:
-            arrays["group"] = self._tree.group[: self._size].copy()
+            arrays["group"] = self._tree.group[:n].copy()
+        if len(self._timestamp):
+            arrays["timestamp"] = self._timestamp[:n].copy()
+            arrays["base"] = np.array(self._base, np.int64)
         return arrays
 
     @classmethod
@@ -188,34 +196,29 @@ class Sampler:
         arrays: Mapping[str, NDArray[np.generic]],
         backend: Backend = "numba",
     ) -> Sampler:
-        """The sampler a snapshot was taken of, with the same capacity and settings."""
+        """The sampler a snapshot was taken of; capacity and settings are those it had."""
         sampler = cls(capacity, settings, backend)
+        n = len(arrays["priority"])
+        nothing = np.zeros(n, np.int32)
         priority = np.asarray(arrays["priority"], np.float64)
-        n = len(priority)
-        codes = np.asarray(arrays.get("group", np.zeros(n, np.int32)), np.int32)
-        times = np.zeros(n, np.int64)
-        if len(sampler._timestamp):
-            times = np.asarray(arrays["timestamp"], np.int64)
+        codes = np.asarray(arrays.get("group", nothing), np.int32)
+        times = np.asarray(arrays.get("timestamp", nothing), np.int64)
         sampler.write(np.arange(n, dtype=np.int32), priority, codes, times)
-        if sampler._base != int(arrays["base"]):
-            sampler._base = int(arrays["base"])
-            sampler._reweigh()
+        if len(sampler._timestamp):
+            sampler._rebase(int(arrays["base"]))
+        sampler._tree.masses[:n] = arrays["mass"]
+        sampler._tree.rebuild()
         return sampler
 
     def _checked(self, slots: I4, priority: F8, stop: int) -> tuple[I4, F8]:
         slots = np.asarray(slots, np.int32)
         priority = np.asarray(priority, np.float64)
-        if slots.min() < 0 or slots.max() >= stop:
+        bad = self._tree.first_bad(slots, priority, stop, LARGEST_PRIORITY)
+        if bad >= 0:
             raise ReplayError(
-                f"slots {slots.min()}..{slots.max()} are not all in 0..{stop - 1}; the sampler is unchanged; "
-                "use slots that the buffer gave"
-            )
-        # One comparison that NaN and both infinities fail too.
-        if not (priority.min() >= 0 and priority.max() <= LARGEST_PRIORITY):
-            bad = int(np.argmax(~((priority >= 0) & (priority <= LARGEST_PRIORITY))))
-            raise ReplayError(
-                f"priority {priority[bad]} of slot {slots[bad]} is not in 0..{LARGEST_PRIORITY:g}; the sampler is "
-                "unchanged; look for a loss that left the finite numbers"
+                f"entry {bad} has slot {slots[bad]} and priority {priority[bad]}; slots are 0..{stop - 1} and "
+                f"priorities 0..{LARGEST_PRIORITY:g}; the sampler is unchanged; use slots that the buffer gave, "
+                "and look for a loss that left the finite numbers"
             )
         return slots, priority
 
@@ -229,31 +232,36 @@ class Sampler:
             )
         return self._size + len(new)
 
-    def _assign(self, slots: I4, priority: F8, codes: I4, times: I8, *, new: bool) -> None:
-        mass = self._masses(priority, codes, times)
-        self._tree.assign(slots, priority, mass, codes if new and self._tree.group is not None else None)
-
-    def _masses(self, priority: F8, codes: I4, times: I8) -> F8:
+    def _masses(self, slots: I4, priority: F8, codes: I4) -> F8:
         """The masses of entries under the present reference time and flatness; float64 [n]."""
         if self._strategy == "uniform":
             return np.ones(len(priority))
         mass = powers(priority, self._alpha)
         if self._flat.any():
             mass = np.where(self._flat[codes if self._tree.group is not None else 0], 1.0, mass)
-        if len(self._timestamp):
-            whole, part = half_lives(times, self._half_life_s)
-            mass = scaled(mass * part, whole - self._base)
-        return mass
+        return mass * self._recency[slots] if len(self._recency) else mass
 
-    def _advance(self, slots: I4, times: I8) -> bool:
-        """Take the times of new entries; whether the reference had to move."""
-        self._timestamp[slots] = times
-        newest = int(half_lives(times, self._half_life_s)[0].max())
-        first = not self._size
-        if first or newest - self._base > _EXPONENT_RANGE:
+    def _take_times(self, slots: I4, times: I8) -> bool:
+        """Take the times of new entries; whether the reference had to move, and the others' recency with it."""
+        whole, part = half_lives(times, self._half_life_s)
+        newest = int(whole.max())
+        moved = self._size > 0 and newest - self._base > _HALF_LIVES_AHEAD
+        if moved:
+            self._rebase(newest)
+        elif not self._size:
             self._base = newest
-            return not first
-        return False
+        self._timestamp[slots] = times
+        self._recency[slots] = scaled(part, whole - self._base)
+        return moved
+
+    def _rebase(self, base: int) -> None:
+        """Make `base` half-lives after 1970 the reference time."""
+        self._base = base
+        whole, part = half_lives(self._timestamp[: self._size], self._half_life_s)
+        ahead = whole - base
+        # Entries of priority zero may lie further ahead; their recency counts once they have a priority.
+        self._silent = bool(ahead.max(initial=0) > _HALF_LIVES_AHEAD)
+        self._recency[: self._size] = scaled(part, np.minimum(ahead, _HALF_LIVES_AHEAD))
 
     def _settle(self, *, moved: bool) -> None:
         """Weigh all entries anew where what their masses are relative to has changed."""
@@ -263,19 +271,16 @@ class Sampler:
         if moved or flat.tobytes() != self._flat.tobytes():
             self._flat = flat
             self._reweigh()
-        if len(self._timestamp) and self._tree.total() < _LOW_TOTAL:
+        if len(self._timestamp) and (self._silent or self._tree.total() < _LEAST_TOTAL):
             counted = self._flat[0] | (self._tree.priorities[: self._size] > 0)
-            whole = half_lives(self._timestamp[: self._size][counted], self._half_life_s)[0]
-            if whole.max() != self._base:
-                self._base = int(whole.max())
+            base = int(half_lives(self._timestamp[: self._size][counted], self._half_life_s)[0].max())
+            if base != self._base:
+                self._rebase(base)
                 self._reweigh()
 
     def _reweigh(self) -> None:
-        """All masses afresh from the priorities. O(len)."""
-        n = self._size
-        codes = self._present if self._tree.group is None else self._tree.group[:n]
-        self._tree.masses[:n] = self._masses(self._tree.priorities[:n], codes, self._timestamp[:n])
+        """All masses and sums afresh from the priorities. O(len)."""
+        every = np.arange(self._size, dtype=np.int32)
+        codes = every if self._tree.group is None else self._tree.group[: self._size]
+        self._tree.masses[: self._size] = self._masses(every, self._tree.priorities[: self._size], codes)
         self._tree.rebuild()
-
-    def _even(self) -> float:
-        return self._tree.total() / self._size if self._strategy == "mixed" else 0.0

@@ -1,7 +1,7 @@
-"""A sum tree with fan-out 16 in float64 whose nodes are always recomputed from their children (E8).
+"""A sum tree with fan-out 16 in float64 whose sums are always recomputed from below (E8).
 
-Nothing is ever updated by differences, so the sums do not drift: after any history a node is the sum of
-its children from left to right. Leaves may be divided into groups, each with its own sums over the shared
+Nothing is ever updated by differences, so the sums do not drift: after any history each is the sum of what
+lies below it from left to right. Leaves may be divided into groups, each with its own sums over the shared
 leaves. Single writer.
 """
 
@@ -29,8 +29,10 @@ _FAN_OUT = 16
 class SumTree:
     """Masses and priorities of `capacity` leaves, the sums of masses and the maxima of priorities above them.
 
+    Masses are 0 or normal float64 numbers.
+
     Attributes:
-        masses: float64 [leaves]; 0 where a leaf is empty.
+        masses: float64 [leaves]; 0 where a leaf is empty. At least `capacity` leaves, in whole blocks.
         priorities: float64 [leaves]; 0 where a leaf is empty.
         group: int32 [leaves], -1 where a leaf is empty; None where there is one group.
         members: int64 [groups], leaves of each group; kept only where there are groups.
@@ -38,11 +40,13 @@ class SumTree:
     """
 
     __slots__ = (
+        "_ahead",
         "_largest",
         "_marked",
-        "_nodes",
         "_start",
         "_steps",
+        "_sums",
+        "_values",
         "group",
         "masses",
         "members",
@@ -51,14 +55,16 @@ class SumTree:
     )
 
     def __init__(self, capacity: int, *, grouped: bool = False, backend: Backend = "numba") -> None:
-        widths = [_padded(-(-capacity // _FAN_OUT))]
-        while widths[-1] > 1:
-            widths.append(_padded(widths[-1] // _FAN_OUT))
+        widths = [_whole_blocks(-(-capacity // _FAN_OUT))]
+        while widths[-1] > _FAN_OUT:
+            widths.append(_whole_blocks(widths[-1] // _FAN_OUT))
         leaves = _FAN_OUT * widths[0]
         self._start = np.cumsum([0, *widths])
-        self._nodes = np.zeros((1, self._start[-1]))
+        self._values = np.zeros(self._start[-1])
+        self._sums = np.zeros(self._start[-1])
         self._largest = np.zeros(self._start[-1])
-        self._marked = np.zeros(self._nodes.shape, np.uint8)
+        self._marked = np.zeros(self._start[-1], np.uint8)
+        self._ahead = np.zeros(leaves)
         self._steps = tree_kernels if backend == "numba" else tree_arrays
         self.masses = np.zeros(leaves)
         self.priorities = np.zeros(leaves)
@@ -67,77 +73,96 @@ class SumTree:
         self.positive = np.zeros(1, np.int64)
 
     def total(self) -> float:
-        """The sum of the first group's masses."""
-        return float(self._nodes[0, -1])
+        """The sum of the masses of the first group."""
+        last = len(self._largest) - 1
+        return float(self._sums[last] + self._values[last])
 
     def totals(self) -> F8:
-        """The sum of each group's masses; float64 [groups]."""
-        return self._nodes[:, -1]
+        """The sum of the masses of each group; float64 [groups]."""
+        last = slice(len(self._largest) - 1, None, len(self._largest))
+        totals: F8 = self._sums[last] + self._values[last]
+        return totals
 
     def maximum(self) -> float:
         """The largest priority of all leaves."""
-        return float(self._largest[-1])
+        return float(self._largest[-_FAN_OUT:].max())
+
+    def first_bad(self, slots: I4, priority: F8, stop: int, largest: float) -> int:
+        """The first entry whose slot is outside 0..stop-1 or whose priority is not in 0..largest; -1 for none."""
+        return int(self._steps.first_bad(slots, priority, stop, largest))
 
     def reserve(self, groups: int) -> None:
         """Make room for groups 0..groups-1."""
-        held = len(self._nodes)
-        if groups <= held:
-            return
-        more = max(groups, 2 * held) - held
-        self._nodes = np.concatenate([self._nodes, np.zeros((more, self._nodes.shape[1]))])
-        self._marked = np.zeros(self._nodes.shape, np.uint8)
-        self.members = np.concatenate([self.members, np.zeros(more, np.int64)])
-        self.positive = np.concatenate([self.positive, np.zeros(more, np.int64)])
+        held = len(self.members)
+        if groups > held:
+            more = max(groups, 2 * held) - held
+            width = len(self._largest)
+            self._values = np.concatenate([self._values, np.zeros(more * width)])
+            self._sums = np.concatenate([self._sums, np.zeros(more * width)])
+            self._marked = np.zeros(len(self._sums), np.uint8)
+            self.members = np.concatenate([self.members, np.zeros(more, np.int64)])
+            self.positive = np.concatenate([self.positive, np.zeros(more, np.int64)])
 
-    def assign(self, slots: I4, priority: F8, mass: F8, group: I4 | None = None) -> None:
-        """Write leaves in the order given and recompute what lies above them; `group` None keeps theirs, others are reserved."""
-        self._steps.assign(
-            slots,
-            priority,
-            mass,
-            group,
-            self.priorities,
-            self.masses,
-            self.group,
-            self._nodes,
-            self._largest,
-            self._start,
-            self.members,
-            self.positive,
-            self._marked,
-        )
+    def assign(self, slots: I4, priority: F8, mass: F8, group: I4) -> None:
+        """Write leaves in the order given and recompute what lies above them; groups must have been reserved."""
+        above = (self._values, self._sums, self._largest, self._start)
+        if self.group is None:
+            leaves = (self.priorities, self.masses, self._ahead)
+            self._steps.assign(slots, priority, mass, *leaves, *above, self.positive, self._marked)
+        else:
+            grouped = (self.priorities, self.masses, self._ahead, self.group)
+            counts = (self.positive, self.members)
+            self._steps.assign_grouped(slots, priority, mass, group, *grouped, *above, *counts, self._marked)
 
-    def descend(self, uniforms: F8, present: NDArray[np.int64], size: int, even: float) -> I4 | None:
-        """Draw leaves by inverse CDF, groups in the order of `present`; None where a uniform is not in [0, 1).
-
-        Each of the leaves 0..size-1 weighs `even` more than its mass.
-        """
+    def descend(self, uniforms: F8, size: int, even: float | None) -> I4 | None:
+        """Draw leaves of 0..size-1 by inverse CDF, each weighing `even` above its mass; None: a bad uniform."""
         out = np.empty(len(uniforms), np.int32)
-        inside = self._steps.descend(
-            uniforms, self.masses, self.group, self._nodes, self._start, present, size, even, out
-        )
-        return out if inside else None
+        above = (self._values, self._sums, self._start)
+        good = self._steps.descend(uniforms, self.masses, self._ahead, *above, size, even, out)
+        return out if good else None
+
+    def descend_grouped(self, uniforms: F8, present: NDArray[np.int64]) -> I4 | None:
+        """Draw leaves by inverse CDF, an equal share for each group `present`, in that order; None: a bad uniform."""
+        assert self.group is not None  # noqa: S101  (the constructor's own choice)
+        out = np.empty(len(uniforms), np.int32)
+        above = (self._values, self._sums, self._start)
+        good = self._steps.descend_grouped(uniforms, self._ahead, self.group, *above, present, out)
+        return out if good else None
 
     def rebuild(self) -> None:
-        """Recompute every node from the leaves."""
-        for g in range(len(self._nodes)):
-            held = self.masses if self.group is None else np.where(self.group == g, self.masses, 0.0)
-            self._sum_up(self._nodes[g], held)
-        self._largest[:] = 0.0
-        level = self.priorities
-        for first, stop in zip(self._start[:-1], self._start[1:], strict=True):
-            top = level.reshape(-1, _FAN_OUT).max(axis=1)
-            self._largest[first : first + len(top)] = top
-            level = self._largest[first:stop]
+        """Recompute every sum and maximum from the leaves."""
+        for g in range(len(self.members)):
+            own = ... if self.group is None else self.group == g
+            held = np.zeros_like(self.masses)
+            held[own] = self.masses[own]
+            before, level = _running(held)
+            self._ahead[own] = before[own]
+            self._sum_up(g * len(self._largest), level)
+        level = self.priorities.reshape(-1, _FAN_OUT).max(axis=1)
+        for first in self._start[:-1]:
+            self._largest[first : first + len(level)] = level
+            level = _filled(level).reshape(-1, _FAN_OUT).max(axis=1)
 
-    def _sum_up(self, nodes: F8, leaves: F8) -> None:
-        level = leaves
-        for first, stop in zip(self._start[:-1], self._start[1:], strict=True):
-            sums = np.cumsum(level.reshape(-1, _FAN_OUT), axis=1)[:, -1]
-            nodes[first : first + len(sums)] = sums
-            level = nodes[first:stop]
+    def _sum_up(self, base: int, level: F8) -> None:
+        """Write the levels of the group that begins at `base`, from the totals of its blocks of leaves on."""
+        for first in base + self._start[:-1]:
+            items = _filled(level)
+            self._values[first : first + len(items)] = items
+            self._sums[first : first + len(items)], level = _running(items)
 
 
-def _padded(nodes: int) -> int:
-    """A level of one node is the root; others are filled up to whole blocks."""
-    return nodes if nodes <= 1 else -(-nodes // _FAN_OUT) * _FAN_OUT
+def _running(items: F8) -> tuple[F8, F8]:
+    """(The sum before each item in its block, the total of each block)."""
+    total = np.cumsum(items.reshape(-1, _FAN_OUT), axis=1)
+    before = np.zeros_like(total)
+    before[:, 1:] = total[:, :-1]
+    return before.reshape(-1), total[:, -1]
+
+
+def _filled(items: F8) -> F8:
+    """The items of a level, with empty ones up to a whole block."""
+    return np.concatenate([items, np.zeros(-len(items) % _FAN_OUT)])
+
+
+def _whole_blocks(items: int) -> int:
+    return -(-items // _FAN_OUT) * _FAN_OUT

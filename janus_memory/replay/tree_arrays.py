@@ -15,105 +15,182 @@ if TYPE_CHECKING:
     F8 = NDArray[np.float64]
     I4 = NDArray[np.int32]
     I8 = NDArray[np.int64]
+    U1 = NDArray[np.uint8]
 
-__all__ = ["assign", "descend"]
+__all__ = ["assign", "assign_grouped", "descend", "descend_grouped", "first_bad"]
 
 _CHILDREN = np.arange(16)
+_BELOW = 1.0 - 2.0**-53
+
+
+def first_bad(slots: I4, priority: F8, stop: int, largest: float) -> int:
+    """As `tree_kernels.first_bad`."""
+    good = (slots >= 0) & (slots < stop) & (priority >= 0) & (priority <= largest)
+    return -1 if good.all() else int(good.argmin())
 
 
 def assign(  # noqa: PLR0917  (the kernel's arguments)
     slots: I4,
     priority: F8,
     mass: F8,
-    code: I4 | None,
     priorities: F8,
     masses: F8,
-    group: I4 | None,
-    nodes: F8,
+    ahead: F8,
+    values: F8,
+    sums: F8,
     largest: F8,
     start: I8,
-    members: I8,
     positive: I8,
-    marked: NDArray[np.uint8],  # noqa: ARG001  (the kernel's arguments)
+    marked: U1,  # noqa: ARG001  (the kernel's arguments)
 ) -> None:
     """As `tree_kernels.assign`."""
-    _, last = np.unique(slots[::-1], return_index=True)
-    kept = len(slots) - 1 - last
+    kept = _last_of_each(slots)
     slots, priority, mass = slots[kept], priority[kept], mass[kept]
-    dirty = slots >> 4
-    if group is None:
-        positive[0] += np.count_nonzero(priority) - np.count_nonzero(priorities[slots])
-        pairs = np.unique(dirty)[:, None] * [0, 1] + [0, 0]
-    else:
-        old = group[slots]
-        held = old >= 0
-        new = old if code is None else code[kept]
-        np.add.at(members, new, 1)
-        np.subtract.at(members, old[held], 1)
-        np.add.at(positive, new, priority > 0)
-        np.subtract.at(positive, old[held], priorities[slots[held]] > 0)
-        group[slots] = new
-        both = (np.concatenate([old[held], new]), np.concatenate([dirty[held], dirty]))
-        pairs = np.unique(np.stack(both, axis=1), axis=0)
+    positive[0] += np.count_nonzero(priority) - np.count_nonzero(priorities[slots])
     priorities[slots] = priority
     masses[slots] = mass
+    block = np.unique(slots >> 4)
+    items = 16 * block[:, None] + _CHILDREN
+    ahead[items], values[block] = _running(masses[items])
+    largest[block] = priorities[items].max(axis=1)
+    _raise(block, np.zeros_like(block), values, sums, largest, start)
+
+
+def assign_grouped(  # noqa: PLR0917  (the kernel's arguments)
+    slots: I4,
+    priority: F8,
+    mass: F8,
+    code: I4,
+    priorities: F8,
+    masses: F8,
+    ahead: F8,
+    group: I4,
+    values: F8,
+    sums: F8,
+    largest: F8,
+    start: I8,
+    positive: I8,
+    members: I8,
+    marked: U1,  # noqa: ARG001  (the kernel's arguments)
+) -> None:
+    """As `tree_kernels.assign_grouped`."""
+    kept = _last_of_each(slots)
+    slots, priority, mass, code = slots[kept], priority[kept], mass[kept], code[kept]
+    old = group[slots]
+    held = old >= 0
+    np.subtract.at(members, old[held], 1)
+    np.add.at(members, code, 1)
+    np.subtract.at(positive, old[held], priorities[slots[held]] > 0)
+    np.add.at(positive, code, priority > 0)
+    group[slots] = code
+    priorities[slots] = priority
+    masses[slots] = mass
+    owner = np.concatenate([old[held], code])
+    owner, block = np.unique([owner, np.concatenate([slots[held], slots]) >> 4], axis=1)
+    items = 16 * block[:, None] + _CHILDREN
+    own = group[items] == owner[:, None]
+    before, total = _running(np.where(own, masses[items], 0.0))
+    ahead[items[own]] = before[own]
+    values[owner * np.int64(len(largest)) + block] = total
+    largest[block] = priorities[items].max(axis=1)
+    _raise(block, owner, values, sums, largest, start)
+
+
+def _last_of_each(slots: I4) -> NDArray[np.intp]:
+    """Where each slot occurs last."""
+    _, last = np.unique(slots[::-1], return_index=True)
+    return len(slots) - 1 - last
+
+
+def _running(items: F8) -> tuple[F8, F8]:
+    """(The sums before each item of a block, the block's total) of items [n, 16]."""
+    total = np.cumsum(items, axis=1)
+    return np.concatenate([np.zeros((len(items), 1)), total[:, :-1]], axis=1), total[:, -1]
+
+
+def _raise(block: I4, owner: I4, values: F8, sums: F8, largest: F8, start: I8) -> None:  # noqa: PLR0917  (the kernel's arguments)
+    """As `tree_kernels._raise`."""
     for level in range(len(start) - 1):
-        g, node = pairs[:, 0], pairs[:, 1]
-        children = 16 * node[:, None] + _CHILDREN
-        if level:
-            below = nodes[g[:, None], start[level - 1] + children]
-            tops = largest[start[level - 1] + children]
-        else:
-            below = masses[children]
-            tops = priorities[children]
-            if group is not None:
-                below = np.where(group[children] == g[:, None], below, 0.0)
-        nodes[g, start[level] + node] = np.cumsum(below, axis=1)[:, -1]
-        largest[start[level] + node] = tops.max(axis=1)
-        pairs = np.unique(np.stack([g, node >> 4], axis=1), axis=0)
+        owner, block = np.unique([owner, block >> 4], axis=1)
+        base = owner * np.int64(len(largest))
+        items = start[level] + 16 * block[:, None] + _CHILDREN
+        at = base[:, None] + items
+        sums[at], total = _running(values[at])
+        if level < len(start) - 2:
+            values[base + start[level + 1] + block] = total
+            largest[start[level + 1] + block] = largest[items].max(axis=1)
 
 
 def descend(  # noqa: PLR0917  (the kernel's arguments)
     uniforms: F8,
     masses: F8,
-    group: I4 | None,
-    nodes: F8,
+    ahead: F8,
+    values: F8,
+    sums: F8,
     start: I8,
-    present: I8,
     size: int,
-    even: float,
+    even: float | None,
     out: I4,
 ) -> bool:
     """As `tree_kernels.descend`."""
     if not ((uniforms >= 0) & (uniforms < 1)).all():
         return False
-    u = uniforms
-    g = np.full(len(u), present[0])
-    if group is not None:
-        x = u * len(present)
-        rank = np.minimum(x.astype(np.int64), len(present) - 1)
-        u = x - rank
-        g = present[rank]
-    top = len(start) - 2
-    t = u * (nodes[g, start[top]] + size * even)
-    node = np.zeros(len(u), np.int64)
-    for level in range(top, -1, -1):
-        child = 16 * node[:, None] + _CHILDREN
-        if level:
-            weight = nodes[g[:, None], start[level - 1] + child]
-        else:
-            weight = masses[child]
-            if group is not None:
-                weight = np.where(group[child] == g[:, None], weight, 0.0)
-        if even > 0:
-            width = 1 << (4 * level)
-            weight = weight + even * np.clip(size - child * width, 0, width)
-        total = np.cumsum(weight, axis=1)
-        k = (total <= t[:, None]).sum(axis=1)
-        before = np.where(k > 0, np.take_along_axis(total, np.maximum(k - 1, 0)[:, None], 1)[:, 0], 0.0)
-        over = k == 16
-        last = 15 - (weight[:, ::-1] > 0).argmax(axis=1)
-        t = np.where(over, np.inf, t - before)
-        node = 16 * node + np.where(over, last, k)
-    out[:] = node
+    extra = 0.0 if even is None else even
+    total = sums[-1] + values[-1] + extra * size
+    target = np.minimum(uniforms * total, total * _BELOW)
+    place = np.zeros(len(uniforms), np.int64)
+    none = np.zeros(len(uniforms), np.int64)
+    covered = 16.0 ** (len(start) - 1)
+    for level in range(len(start) - 2, -1, -1):
+        target, place = _step(sums, values, none + start[level], covered, size, extra, target, place)
+        covered /= 16.0
+    out[:] = _step(ahead, masses, none, 1.0, size, extra, target, place)[1]
+    return True
+
+
+def _step(  # noqa: PLR0917  (the kernel's arguments)
+    sums: F8,
+    values: F8,
+    first: I8,
+    covered: float,
+    size: int,
+    even: float,
+    target: F8,
+    place: I8,
+) -> tuple[F8, I8]:
+    """As `tree_kernels._step`, with where each draw's level begins."""
+    at = first + 16 * place
+    rest = np.maximum(size - 16.0 * covered * place, 0.0)[:, None]
+    before = sums[at[:, None] + _CHILDREN] + even * np.minimum(covered * _CHILDREN, rest)
+    k = (before[:, 1:] <= target[:, None]).sum(axis=1)
+    value = values[at + k] + even * np.clip(rest[:, 0] - covered * k, 0.0, covered)
+    target = np.minimum(target - before[np.arange(len(k)), k], value * _BELOW)
+    return target, 16 * place + k
+
+
+def descend_grouped(  # noqa: PLR0917  (the kernel's arguments)
+    uniforms: F8,
+    ahead: F8,
+    group: I4,
+    values: F8,
+    sums: F8,
+    start: I8,
+    present: I8,
+    out: I4,
+) -> bool:
+    """As `tree_kernels.descend_grouped`."""
+    if not ((uniforms >= 0) & (uniforms < 1)).all():
+        return False
+    x = uniforms * len(present)
+    rank = np.minimum(x.astype(np.int64), len(present) - 1)
+    base = present[rank] * start[-1]
+    last = base + start[-1] - 1
+    total = sums[last] + values[last]
+    target = np.minimum((x - rank) * total, total * _BELOW)
+    place = np.zeros(len(uniforms), np.int64)
+    for level in range(len(start) - 2, -1, -1):
+        target, place = _step(sums, values, base + start[level], 1.0, 0, 0.0, target, place)
+    items = 16 * place[:, None] + _CHILDREN
+    reached = (group[items] == present[rank][:, None]) & (ahead[items] <= target[:, None])
+    out[:] = 16 * place + 15 - reached[:, ::-1].argmax(axis=1)
     return True

@@ -1,9 +1,9 @@
 """The compiled steps of the sum tree. `tree_arrays` has the same functions in numpy; both give the same bits.
 
-Leaves lie in blocks of 16; a node is the sum of its 16 children, added from left to right, and there are
-as many levels as it takes to come to one root. `nodes` [groups, width] holds the levels one after another,
-level l from `start[l]` on. `group` [leaves] says to which group a leaf belongs, -1 none; None where there is
-one group. No fastmath: a reordered or fused sum would have other bits.
+Items lie in blocks of 16. Each item knows its value and the sum of those before it in its block, added from
+left to right. The leaves are the lowest level; the items of a level are the totals of the blocks below, until
+one block holds all. The levels above the leaves lie one after another, level l from `start[l]` on. No
+fastmath: a reordered or fused sum has other bits. Indices are unsigned, which lets the loops become vectors.
 """
 
 from __future__ import annotations
@@ -15,179 +15,339 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["assign", "descend"]
+__all__ = ["assign", "assign_grouped", "descend", "descend_grouped", "first_bad"]
 
 F8 = NDArray[np.float64]
 I4 = NDArray[np.int32]
 I8 = NDArray[np.int64]
+U1 = NDArray[np.uint8]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_1 = np.uint64(1)
+_2 = np.uint64(2)
+_4 = np.uint64(4)
+_8 = np.uint64(8)
+_16 = np.uint64(16)
+# v * _BELOW is the float64 next below v, for every normal v.
+_BELOW = 1.0 - 2.0**-53
 
 
 def _compiled(function: _Function) -> _Function:
     """Compile a kernel; the type stays that of the Python function."""
-    kernel: _Function = njit(cache=True, nogil=True, fastmath=False)(function)
+    kernel: _Function = njit(cache=True, nogil=True, fastmath=False, error_model="numpy")(function)
     return kernel
 
 
 @_compiled
-def assign(  # noqa: PLR0917, C901  (a kernel takes its arrays one by one; its loops are the levels')
-    slots: I4,
-    priority: F8,
-    mass: F8,
-    code: I4 | None,
-    priorities: F8,
-    masses: F8,
-    group: I4 | None,
-    nodes: F8,
-    largest: F8,
-    start: I8,
-    members: I8,
-    positive: I8,
-    marked: NDArray[np.uint8],
-) -> None:
-    """Write leaves in the order given, the last of a slot counts, and recompute every node above them.
-
-    Args:
-        slots, priority, mass, code: [n], the entries. code None leaves the groups as they are.
-        priorities, masses, group: [leaves].
-        nodes, largest: [groups, width] sums of masses; [width] maxima of priorities.
-        start: [levels + 1].
-        members, positive: [groups], entries, and entries whose priority is not zero.
-        marked: [groups, width], all 0 before and after.
-    """
-    n = slots.size
-    dirty = np.empty(2 * n, np.int64)
-    dirty_group = np.empty(2 * n, np.int64)
-    m = 0
-    for i in range(n):
-        s = slots[i]
-        parent = s >> 4
-        g = 0
-        if group is not None:
-            g = group[s]
-            if code is not None:
-                if g >= 0:
-                    members[g] -= 1
-                    if priorities[s] > 0:
-                        positive[g] -= 1
-                    if not marked[g, parent]:
-                        marked[g, parent] = 1
-                        dirty[m] = parent
-                        dirty_group[m] = g
-                        m += 1
-                g = code[i]
-                group[s] = g
-                members[g] += 1
-                if priority[i] > 0:
-                    positive[g] += 1
-            else:
-                positive[g] += (priority[i] > 0) - (priorities[s] > 0)
-        else:
-            positive[0] += (priority[i] > 0) - (priorities[s] > 0)
-        priorities[s] = priority[i]
-        masses[s] = mass[i]
-        if not marked[g, parent]:
-            marked[g, parent] = 1
-            dirty[m] = parent
-            dirty_group[m] = g
-            m += 1
-    for level in range(start.size - 1):
-        here = start[level]
-        above = start[level + 1]
-        kept = 0
-        for i in range(m):
-            node = dirty[i]
-            g = dirty_group[i]
-            marked[g, node] = 0
-            total = 0.0
-            top = 0.0
-            if level == 0:
-                first = 16 * node
-                for c in range(first, first + 16):
-                    if group is None:
-                        total += masses[c]
-                    else:
-                        total += masses[c] if group[c] == g else 0.0
-                    top = max(top, priorities[c])
-            else:
-                first = start[level - 1] + 16 * (node - here)
-                for c in range(first, first + 16):
-                    total += nodes[g, c]
-                    top = max(top, largest[c])
-            nodes[g, node] = total
-            largest[node] = top
-            if level < start.size - 2:
-                parent = above + ((node - here) >> 4)
-                if not marked[g, parent]:
-                    marked[g, parent] = 1
-                    dirty[kept] = parent
-                    dirty_group[kept] = g
-                    kept += 1
-        m = kept
+def first_bad(slots: I4, priority: F8, stop: int, largest: float) -> int:
+    """The first entry whose slot is outside 0..stop-1 or whose priority is not in 0..largest; -1 for none."""
+    for i in range(slots.size):
+        if not (0 <= slots[i] < stop and 0.0 <= priority[i] <= largest):
+            return i
+    return -1
 
 
 @_compiled
-def descend(  # noqa: PLR0917, C901  (a kernel takes its arrays one by one)
+def assign(  # noqa: PLR0917  (a kernel takes its arrays one by one)
+    slots: I4,
+    priority: F8,
+    mass: F8,
+    priorities: F8,
+    masses: F8,
+    ahead: F8,
+    values: F8,
+    sums: F8,
+    largest: F8,
+    start: I8,
+    positive: I8,
+    marked: U1,
+) -> None:
+    """Write leaves in the order given (of a slot twice the last counts) and recompute every block above them.
+
+    Args:
+        slots: int32 [n], the leaves to write.
+        priority: float64 [n].
+        mass: float64 [n].
+        priorities: [leaves].
+        masses: [leaves].
+        ahead: [leaves], the masses before each leaf in its block.
+        values: [width], the items above the leaves.
+        sums: [width], the values before each item in its block.
+        largest: [width], the largest priority below each item.
+        start: [levels + 1].
+        positive: [1], how many priorities are not zero.
+        marked: [width], all 0 before and after.
+    """
+    dirty = np.empty(slots.size, np.uint64)
+    m = 0
+    more = 0
+    for i in range(slots.size):
+        s = np.uint64(slots[i])
+        more += int(priority[i] > 0.0) - int(priorities[s] > 0.0)
+        priorities[s] = priority[i]
+        masses[s] = mass[i]
+        block = s // _16
+        dirty[m] = block
+        m += 1 - marked[block]
+        marked[block] = 1
+    positive[0] += more
+    for i in range(m):
+        first = _16 * dirty[i]
+        total = 0.0
+        top = 0.0
+        for c in range(_16):
+            ahead[first + c] = total
+            total += masses[first + c]
+            top = max(top, priorities[first + c])
+        values[dirty[i]] = total
+        largest[dirty[i]] = top
+        marked[dirty[i]] = 0
+    _raise(dirty, None, m, values, sums, largest, start, marked)
+
+
+@_compiled
+def assign_grouped(  # noqa: PLR0917  (a kernel takes its arrays one by one)
+    slots: I4,
+    priority: F8,
+    mass: F8,
+    code: I4,
+    priorities: F8,
+    masses: F8,
+    ahead: F8,
+    group: I4,
+    values: F8,
+    sums: F8,
+    largest: F8,
+    start: I8,
+    positive: I8,
+    members: I8,
+    marked: U1,
+) -> None:
+    """As `assign`, where leaves belong to groups and move between them; a group has its own levels.
+
+    Args:
+        slots: int32 [n], the leaves to write.
+        priority: float64 [n].
+        mass: float64 [n].
+        code: int32 [n], the group of each entry.
+        priorities: [leaves].
+        masses: [leaves].
+        ahead: [leaves], the masses of its own group before each leaf in its block.
+        group: int32 [leaves], -1 where a leaf is empty.
+        values: [groups * width], the items above the leaves, group by group.
+        sums: [groups * width].
+        largest: [width], the largest priority below each item.
+        start: [levels + 1].
+        positive: [groups], leaves whose priority is not zero.
+        members: [groups], leaves.
+        marked: [groups * width], all 0 before and after.
+    """
+    width = largest.size
+    dirty = np.empty(2 * slots.size, np.uint64)
+    owner = np.empty(2 * slots.size, np.int32)
+    m = 0
+    for i in range(slots.size):
+        s = np.uint64(slots[i])
+        block = s // _16
+        old = group[s]
+        for g in (old, code[i]):
+            if g >= 0:
+                at = np.uint64(g * width) + block
+                dirty[m] = block
+                owner[m] = g
+                m += 1 - marked[at]
+                marked[at] = 1
+        if old >= 0:
+            members[old] -= 1
+            positive[old] -= np.int64(priorities[s] > 0.0)
+        members[code[i]] += 1
+        positive[code[i]] += np.int64(priority[i] > 0.0)
+        group[s] = code[i]
+        priorities[s] = priority[i]
+        masses[s] = mass[i]
+    for i in range(m):
+        first = _16 * dirty[i]
+        total = 0.0
+        top = 0.0
+        for c in range(_16):
+            if group[first + c] == owner[i]:
+                ahead[first + c] = total
+                total += masses[first + c]
+            top = max(top, priorities[first + c])
+        at = np.uint64(owner[i] * width) + dirty[i]
+        values[at] = total
+        largest[dirty[i]] = top
+        marked[at] = 0
+    _raise(dirty, owner, m, values, sums, largest, start, marked)
+
+
+@_compiled
+def _raise(  # noqa: PLR0917  (a kernel takes its arrays one by one)
+    dirty: NDArray[np.uint64],
+    owner: I4 | None,
+    m: int,
+    values: F8,
+    sums: F8,
+    largest: F8,
+    start: I8,
+    marked: U1,
+) -> None:
+    """Recompute what lies above the m changed items `dirty` of the lowest level; `owner` [m] are their groups."""
+    width = largest.size
+    base = np.uint64(0)
+    for level in range(start.size - 1):
+        here = np.uint64(start[level])
+        above = np.uint64(start[level + 1])
+        kept = 0
+        for i in range(m):
+            block = dirty[i] // _16
+            if owner is not None:
+                base = np.uint64(owner[i] * width)
+                owner[kept] = owner[i]
+            dirty[kept] = block
+            kept += 1 - marked[base + here + block]
+            marked[base + here + block] = 1
+        m = kept
+        for i in range(m):
+            block = dirty[i]
+            first = here + _16 * block
+            if owner is not None:
+                base = np.uint64(owner[i] * width)
+            marked[base + here + block] = 0
+            total = 0.0
+            top = 0.0
+            for c in range(_16):
+                sums[base + first + c] = total
+                total += values[base + first + c]
+                top = max(top, largest[first + c])
+            # The highest block has no item above it: its total is its last sum and value.
+            if level < start.size - 2:
+                values[base + above + block] = total
+                largest[above + block] = top
+
+
+@_compiled
+def descend(  # noqa: PLR0917  (a kernel takes its arrays one by one)
     uniforms: F8,
     masses: F8,
-    group: I4 | None,
-    nodes: F8,
+    ahead: F8,
+    values: F8,
+    sums: F8,
     start: I8,
-    present: I8,
     size: int,
-    even: float,
+    even: float | None,
     out: I4,
 ) -> bool:
     """Inverse-CDF draws; False where a uniform is not in [0, 1), and then nothing is meant by `out`.
 
     Args:
-        uniforms: [B]. masses, group, nodes, start: the tree.
-        present: groups that have entries, in order; each has an equal share.
+        uniforms: float64 [B].
+        masses: [leaves].
+        ahead: [leaves].
+        values: [width].
+        sums: [width].
+        start: [levels + 1].
         size: entries; they are leaves 0..size-1.
-        even: what each entry's weight is above its mass (the uniform half of a mixture).
+        even: what each entry weighs above its mass (the uniform half of a mixture); None for nothing.
         out: int32 [B], the leaves.
     """
-    top = start.size - 2
-    for i in range(uniforms.size):
-        u = uniforms[i]
-        if not 0.0 <= u < 1.0:
+    n = uniforms.size
+    target = np.empty(n)
+    place = np.zeros(n, np.uint64)
+    total = sums[-1] + values[-1]
+    if even is not None:
+        total += even * size
+    for i in range(n):
+        if not 0.0 <= uniforms[i] < 1.0:
             return False
-        g = present[0]
-        if group is not None:
-            x = u * present.size
-            rank = min(int(x), present.size - 1)
-            u = x - rank
-            g = present[rank]
-        t = u * (nodes[g, start[top]] + size * even)
-        node = 0
-        for level in range(top, -1, -1):
-            width = 1 << (4 * level)
-            before = 0.0
-            total = 0.0
-            k = 0
-            last = 0
-            for c in range(16):
-                child = 16 * node + c
-                if level > 0:
-                    w = nodes[g, start[level - 1] + child]
-                elif group is None:
-                    w = masses[child]
-                else:
-                    w = masses[child] if group[child] == g else 0.0
-                if even > 0.0:
-                    w += even * min(max(size - child * width, 0), width)
-                total += w
-                if total <= t:
-                    before = total
-                    k = c + 1
-                if w > 0.0:
-                    last = c
-            if k == 16:
-                # Rounding has left the target at or above the node's sum: its last entry with mass.
-                k = last
-                t = np.inf
-            else:
-                t -= before
-            node = 16 * node + k
-        out[i] = node
+        target[i] = min(uniforms[i] * total, total * _BELOW)
+    # Level by level for the whole batch: the draws are independent, so they share vectors.
+    covered = 16.0 ** (start.size - 1)
+    for level in range(start.size - 2, -1, -1):
+        _step(sums, values, None, np.uint64(start[level]), covered, size, even, target, place)
+        covered /= 16.0
+    _step(ahead, masses, None, np.uint64(0), 1.0, size, even, target, place)
+    for i in range(n):
+        out[i] = place[i]
+    return True
+
+
+@_compiled
+def _step(  # noqa: PLR0917  (a kernel takes its arrays one by one)
+    sums: F8,
+    values: F8,
+    base: NDArray[np.uint64] | None,
+    first: np.uint64,
+    covered: float,
+    size: int,
+    even: float | None,
+    target: F8,
+    place: NDArray[np.uint64],
+) -> None:
+    """Move each draw from its block to the last item of it that has no more than the target before it.
+
+    An item covers `covered` leaves. The target goes on below as what is left of it, kept under the item's own
+    value whatever the rounding, so that no item without mass is ever reached.
+    """
+    for i in range(place.size):
+        t = target[i]
+        at = first + _16 * place[i]
+        if base is not None:
+            at += base[i]
+        k = np.uint64(0)
+        if even is None:
+            k += _8 * np.uint64(sums[at + k + _8] <= t)
+            k += _4 * np.uint64(sums[at + k + _4] <= t)
+            k += _2 * np.uint64(sums[at + k + _2] <= t)
+            k += _1 * np.uint64(sums[at + k + _1] <= t)
+            target[i] = min(t - sums[at + k], values[at + k] * _BELOW)
+        else:
+            rest = max(size - 16.0 * covered * place[i], 0.0)
+            k += _8 * np.uint64(sums[at + k + _8] + even * min(covered * (k + _8), rest) <= t)
+            k += _4 * np.uint64(sums[at + k + _4] + even * min(covered * (k + _4), rest) <= t)
+            k += _2 * np.uint64(sums[at + k + _2] + even * min(covered * (k + _2), rest) <= t)
+            k += _1 * np.uint64(sums[at + k + _1] + even * min(covered * (k + _1), rest) <= t)
+            before = sums[at + k] + even * min(covered * k, rest)
+            value = values[at + k] + even * min(max(rest - covered * k, 0.0), covered)
+            target[i] = min(t - before, value * _BELOW)
+        place[i] = _16 * place[i] + k
+
+
+@_compiled
+def descend_grouped(  # noqa: PLR0917  (a kernel takes its arrays one by one)
+    uniforms: F8,
+    ahead: F8,
+    group: I4,
+    values: F8,
+    sums: F8,
+    start: I8,
+    present: I8,
+    out: I4,
+) -> bool:
+    """As `descend`, with an equal share for each group of `present` [n], int64, in that order."""
+    n = uniforms.size
+    width = start[-1]
+    target = np.empty(n)
+    place = np.zeros(n, np.uint64)
+    base = np.empty(n, np.uint64)
+    for i in range(n):
+        if not 0.0 <= uniforms[i] < 1.0:
+            return False
+        x = uniforms[i] * present.size
+        rank = min(int(x), present.size - 1)
+        base[i] = np.uint64(present[rank] * width)
+        last = base[i] + np.uint64(width) - _1
+        total = sums[last] + values[last]
+        target[i] = min((x - rank) * total, total * _BELOW)
+        out[i] = present[rank]
+    for level in range(start.size - 2, -1, -1):
+        _step(sums, values, base, np.uint64(start[level]), 1.0, 0, None, target, place)
+    for i in range(n):
+        first = _16 * place[i]
+        g = out[i]
+        k = np.uint64(0)
+        for c in range(_16):
+            if group[first + c] == g and ahead[first + c] <= target[i]:
+                k = np.uint64(c)
+        out[i] = first + k
     return True
