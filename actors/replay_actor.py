@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from janus_memory.replay.swr import td_errors
 from janus_memory.sleep.workers import InProcessWorkers
 
 if TYPE_CHECKING:
@@ -13,16 +12,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from janus_memory.config import Settings
-    from janus_memory.replay.swr import LearnerState, ReplayChunk, ReplayProblem
+    from janus_memory.logic.knowledge import KnowledgeBase
+    from janus_memory.replay.chunk import ReplayChunk
+    from janus_memory.replay.learner import LearnerState
+    from janus_memory.replay.problem import ReplayProblem
+    from janus_memory.store.arrays import Arrays
+    from janus_memory.transition import Transitions
 
 __all__ = ["ReplayActor"]
 
 
 class ReplayActor:
-    """Replays transitions (phase 1) and computes TD errors of blocks of rows."""
+    """Replays transitions (phase 1); computes TD errors and rule truths of blocks of rows."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
         self._here = InProcessWorkers(settings)
 
     def pid(self) -> int:
@@ -35,8 +38,18 @@ class ReplayActor:
         """Replay iterations start..stop."""
         return self._here.learn(state, problem, start, stop)
 
-    def td_errors_of_rows(
-        self, state: LearnerState, problem: ReplayProblem, start: int, stop: int
+    def td_errors_of_blocks(
+        self, fast: Arrays, problem: ReplayProblem, start: int, stop: int
     ) -> NDArray[np.float32]:
-        """TD errors of one block of rows."""
-        return td_errors(state, problem, self._settings.policy, slice(start, stop))
+        """TD errors of the blocks that make up rows start..stop."""
+        return self._here.block_td_errors(fast, problem, start, stop)
+
+    def truths_of_blocks(self, rules: KnowledgeBase, rows: Transitions) -> NDArray[np.float64]:
+        """Truth of each rule on each of these rows, which are whole blocks."""
+        return self._here.truths(rules, rows)
+
+    def policy_truths_of_blocks(
+        self, rules: KnowledgeBase, state: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Truth of each rule at each of these states, which are whole blocks, for each action."""
+        return self._here.policy_truths(rules, state)

@@ -20,18 +20,27 @@ from actors.map_actor import MapActor
 from actors.replay_actor import ReplayActor
 from actors.schema_shard import SchemaShard
 from janus_memory.errors import JanusError
-from janus_memory.sleep.workers import blocks_of
+from janus_memory.policy.networks import n_actions_of, state_size_of
+from janus_memory.replay import stepwise
+from janus_memory.replay.blocks import blocks_of
+from janus_memory.replay.problem import check_problem
+from janus_memory.sleep.workers import InProcessWorkers
 from janus_memory.threads import VARIABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
     from janus_memory.atlas.layout import MapRequest, MapResult
     from janus_memory.config import Settings
+    from janus_memory.logic.knowledge import KnowledgeBase
     from janus_memory.neocortex.assignment import BankView, BlockScores
-    from janus_memory.replay.swr import LearnerState, ReplayChunk, ReplayProblem
+    from janus_memory.replay.chunk import ReplayChunk
+    from janus_memory.replay.learner import LearnerState
+    from janus_memory.replay.problem import ReplayProblem
+    from janus_memory.store.arrays import Arrays
+    from janus_memory.transition import Transitions
 
 __all__ = ["RayWorkers", "connect"]
 
@@ -46,7 +55,8 @@ class RayWorkers:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._block_rows = settings.replay.block_rows
+        self._settings = settings
+        self._here = InProcessWorkers(settings)
         self._shared: tuple[Any, Any] | None = None
         self._replay = [_start(ReplayActor, f"replay-{i}", settings) for i in range(settings.ray.n_replay)]
         self._shards = [_start(SchemaShard, f"schema-shard-{i}") for i in range(settings.ray.n_shards)]
@@ -55,22 +65,48 @@ class RayWorkers:
     def learn(
         self, state: LearnerState, problem: ReplayProblem, start: int, stop: int
     ) -> tuple[LearnerState, ReplayChunk]:
-        """Replay iterations start..stop, on the first replay actor."""
+        """Replay iterations start..stop: all of it on the first replay actor, or here with TD errors from all of them.
+
+        A night that goes step by step (`stepwise.is_stepwise`) samples and updates in this process.
+        """
+        replay, policy = self._settings.replay, self._settings.policy
+        if stepwise.is_stepwise(replay, len(problem)):
+            return stepwise.learn(
+                state,
+                problem,
+                replay,
+                policy,
+                start,
+                stop,
+                replay.iterations,
+                lambda fast: self._block_td_errors(fast, problem),
+            )
         actor = self._replay[0]
         answer: tuple[LearnerState, ReplayChunk] = _result(
             actor.replay_iterations.remote(state, self._stored(problem), start, stop)
         )
         return answer
 
-    def td_errors(self, state: LearnerState, problem: ReplayProblem) -> NDArray[np.float32]:
-        """TD errors of all rows in fixed blocks, dealt to the replay actors in turn; float32 [n]."""
-        learner, rows = ray.put(state), self._stored(problem)
-        blocks = blocks_of(len(problem), self._block_rows)
-        asked = [
-            actor.td_errors_of_rows.remote(learner, rows, block.start, block.stop)
-            for block, actor in zip(blocks, _in_turn(self._replay), strict=False)
-        ]
-        return np.concatenate([_result(answer) for answer in asked])
+    def td_errors(self, fast: Arrays, problem: ReplayProblem) -> NDArray[np.float32]:
+        """TD errors of all rows in fixed blocks, a run of blocks for each replay actor; float32 [n]."""
+        check_problem(problem, state_size_of(fast), n_actions_of(fast))
+        return self._block_td_errors(fast, problem)
+
+    def truths(self, rules: KnowledgeBase, rows: Transitions) -> NDArray[np.float64]:
+        """Truths in fixed blocks of rows: here, or over the replay actors where rows are many; float64 [n, R]."""
+        if len(rows) <= self._settings.replay.parallel_min_rows:
+            return self._here.truths(rules, rows)
+        return self._over_replay_actors(
+            len(rows), lambda actor, run: actor.truths_of_blocks.remote(rules, rows.take(run))
+        )
+
+    def policy_truths(self, rules: KnowledgeBase, state: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Truths for every action in fixed blocks of states, in the same way; float32 [n, Rp, A]."""
+        if len(state) <= self._settings.replay.parallel_min_rows:
+            return self._here.policy_truths(rules, state)
+        return self._over_replay_actors(
+            len(state), lambda actor, run: actor.policy_truths_of_blocks.remote(rules, state[run])
+        )
 
     def score(self, view: BankView, blocks: Sequence[NDArray[np.float64]]) -> list[BlockScores]:
         """Scores of blocks of states, dealt to the schema shards in turn."""
@@ -90,6 +126,26 @@ class RayWorkers:
         """End the actors."""
         for actor in (*self._replay, *self._shards, self._map):
             ray.kill(actor)
+
+    def _block_td_errors(self, fast: Arrays, problem: ReplayProblem) -> NDArray[np.float32]:
+        weights, rows = ray.put(fast), self._stored(problem)
+        return self._over_replay_actors(
+            len(problem),
+            lambda actor, run: actor.td_errors_of_blocks.remote(weights, rows, run.start, run.stop),
+        )
+
+    def _over_replay_actors(self, n: int, ask: Callable[[Any, slice], Any]) -> NDArray[Any]:
+        """The answers for n rows, in their order; each actor is asked once, for a run of whole blocks."""
+        blocks, n_actors = blocks_of(n, self._settings.replay.block_rows), len(self._replay)
+        runs = [
+            blocks[i * len(blocks) // n_actors : (i + 1) * len(blocks) // n_actors] for i in range(n_actors)
+        ]
+        asked = [
+            ask(actor, slice(run[0].start, run[-1].stop))
+            for actor, run in zip(self._replay, runs, strict=True)
+            if run
+        ]
+        return np.concatenate([_result(answer) for answer in asked])
 
     def _stored(self, problem: ReplayProblem) -> Any:
         """The night's rows in the object store, put there once."""

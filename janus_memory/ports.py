@@ -15,8 +15,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from janus_memory.atlas.layout import MapRequest, MapResult
+    from janus_memory.logic.knowledge import KnowledgeBase
     from janus_memory.neocortex.assignment import BankView, BlockScores
-    from janus_memory.replay.swr import LearnerState, ReplayChunk, ReplayProblem
+    from janus_memory.replay.chunk import ReplayChunk
+    from janus_memory.replay.learner import LearnerState
+    from janus_memory.replay.problem import ReplayProblem
+    from janus_memory.store.arrays import Arrays
+    from janus_memory.transition import Transitions
 
 __all__ = ["Progress", "Workers"]
 
@@ -37,10 +42,16 @@ class Workers(Protocol):
     def learn(
         self, state: LearnerState, problem: ReplayProblem, start: int, stop: int
     ) -> tuple[LearnerState, ReplayChunk]:
-        """Replay iterations start..stop of the night (phase 1), on one replay worker."""
+        """Replay iterations start..stop of the night (phase 1): in one compiled loop on a replay worker, or step by step."""
 
-    def td_errors(self, state: LearnerState, problem: ReplayProblem) -> NDArray[np.float32]:
-        """TD errors of all rows, in fixed blocks over all replay workers; float32 [n]."""
+    def td_errors(self, fast: Arrays, problem: ReplayProblem) -> NDArray[np.float32]:
+        """TD errors of all rows under the online weights `fast`, in fixed blocks over all replay workers; float32 [n]."""
+
+    def truths(self, rules: KnowledgeBase, rows: Transitions) -> NDArray[np.float64]:
+        """`rules.truths(rows)` in fixed blocks of rows, over all replay workers where they are many; float64 [n, R]."""
+
+    def policy_truths(self, rules: KnowledgeBase, state: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The table of `rules.policy_truths(state)`, in the same way; float32 [n, Rp, A]."""
 
     def score(self, view: BankView, blocks: Sequence[NDArray[np.float64]]) -> list[BlockScores]:
         """Score blocks of states against a snapshot of the bank, over all schema shards."""

@@ -27,6 +27,8 @@ class ReplayProblem:
         violation: v, float32 [N] in [0, 1].
         policy_truth: truth of each rule under each action, float32 [N, R, A]; R may be 0.
         rule_weight: float32 [R], non-negative.
+        timestamp: market time, int64 [N], UTC nanoseconds; for `prioritized_recency`.
+        domain: code of each row's domain, int32 [N] from 0 on; for `domain_balanced`.
     """
 
     x: NDArray[np.float32]
@@ -38,6 +40,8 @@ class ReplayProblem:
     violation: NDArray[np.float32]
     policy_truth: NDArray[np.float32]
     rule_weight: NDArray[np.float32]
+    timestamp: NDArray[np.int64]
+    domain: NDArray[np.int32]
 
     def __len__(self) -> int:
         return len(self.x)
@@ -71,11 +75,14 @@ def check_problem(problem: ReplayProblem, state_size: int, n_actions: int) -> No
         "violation": (n,),
         "policy_truth": (n, rules, n_actions),
         "rule_weight": (rules,),
+        "timestamp": (n,),
+        "domain": (n,),
     }
     for name, shape in shapes.items():
         _check_column(name, getattr(problem, name), shape)
     _check_range("action", problem.action, 0, n_actions - 1)
     _check_range("next_action", problem.next_action, -1, n_actions - 1)
+    _check_range("domain", problem.domain, 0, n - 1)
     _check_range("violation", problem.violation, 0, 1)
     _check_range("policy_truth", problem.policy_truth, 0, 1)
     if rules and not (problem.rule_weight.min() >= 0 and problem.rule_weight.max() > 0):

@@ -11,59 +11,29 @@ of 100 equal one of 1000 bit for bit. Equal bits in two processes need an equal 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from janus_memory.errors import ReplayError
 from janus_memory.policy.losses import bootstrap, td_error
-from janus_memory.policy.networks import Weights, forward, n_actions_of, state_size_of
-from janus_memory.policy.training import Batch, Trained, online_td, to_arrays, to_device, train_step
-from janus_memory.replay.learner import LearnerState, begin_night, init_learner
-from janus_memory.replay.priorities import priorities
-from janus_memory.replay.problem import ReplayProblem, check_problem, distinct_states
-from janus_memory.replay.sampling import draw, masses, shares
+from janus_memory.policy.networks import Weights, forward
+from janus_memory.policy.training import Batch, Trained, to_arrays, to_device, train_step
+from janus_memory.replay.chunk import ReplayChunk, check_beginning, check_end
+from janus_memory.replay.problem import distinct_states
+from janus_memory.replay.sampling import draw, masses, shares, uniforms
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from janus_memory.config import PolicySettings, ReplaySettings
+    from janus_memory.replay.learner import LearnerState
+    from janus_memory.replay.problem import ReplayProblem
 
-__all__ = [
-    "LearnerState",
-    "ReplayChunk",
-    "ReplayProblem",
-    "begin_night",
-    "init_learner",
-    "learn",
-    "priorities",
-    "td_errors",
-]
+__all__ = ["learn"]
 
 # Length of the compiled loop's record: a longer chunk calls the loop again.
 _RECORD = 128
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayChunk:
-    """What a chunk of iterations looked like; never fed back.
-
-    Attributes:
-        loss: L_total of each iteration's batch, float32 [iterations].
-        mean_abs_td: mean |delta| over all rows before each iteration's update, float32 [iterations].
-        replay_count: how often each row was drawn in this chunk, int32 [N].
-        satisfaction: SatAgg of the policy on each batch before the update (1 without rules), float32 [iterations].
-        effective_sample_size: 1 / sum P(i)^2 over the buffer, float32 [iterations].
-    """
-
-    loss: NDArray[np.float32]
-    mean_abs_td: NDArray[np.float32]
-    replay_count: NDArray[np.int32]
-    satisfaction: NDArray[np.float32]
-    effective_sample_size: NDArray[np.float32]
 
 
 class _Rows(NamedTuple):
@@ -81,6 +51,8 @@ class _Rows(NamedTuple):
     states: jax.Array
     here: jax.Array
     there: jax.Array
+    age: jax.Array
+    domain: jax.Array
 
 
 class _Carry(NamedTuple):
@@ -120,13 +92,8 @@ def learn(  # noqa: PLR0917  (the night's workers call it by position; one call 
         ReplayError: rows that cannot be used, a chunk that does not begin where the learner stands, or
             training that left the finite numbers.
     """
-    check_problem(problem, state_size_of(state.fast), n_actions_of(state.fast))
-    if state.step != start or not start <= stop <= total:
-        raise ReplayError(
-            f"replay iterations {start}..{stop} of {total} were asked of a learner at iteration {state.step}; "
-            "it is unchanged; resume from the checkpoint that belongs to it"
-        )
-    rows = _device_rows(problem)
+    check_beginning(state, problem, start, stop, total)
+    rows, n_domains = _device_rows(problem, replay), _n_domains(problem, replay)
     carry = _Carry(
         trained=to_device(state.fast, state.target, state.opt),
         replay_count=jnp.zeros(len(problem), jnp.int32),
@@ -137,11 +104,10 @@ def learn(  # noqa: PLR0917  (the night's workers call it by position; one call 
         for first in range(start, stop, _RECORD):
             last = min(first + _RECORD, stop)
             bounds = (np.int32(first), np.int32(last), np.int32(total))
-            carry = _run(carry, rows, state.key, bounds, replay, policy)
+            carry = _run(carry, rows, state.key, bounds, n_domains, replay, policy)
             records.append(np.asarray(carry.record)[:, : last - first])
     record = np.concatenate(records, axis=1)
     after = _learner(carry, state, stop)
-    _check_finite(after, record, start)
     chunk = ReplayChunk(
         loss=record[0],
         mean_abs_td=record[1],
@@ -149,66 +115,30 @@ def learn(  # noqa: PLR0917  (the night's workers call it by position; one call 
         satisfaction=record[2],
         effective_sample_size=record[3],
     )
+    check_end(after, chunk, start)
     return after, chunk
 
 
-def td_errors(
-    state: LearnerState, problem: ReplayProblem, policy: PolicySettings, rows: slice
-) -> NDArray[np.float32]:
-    """TD errors delta of a block of rows with the online network (E7); float32, one per row of the block.
-
-    Raises:
-        ConfigError, InsufficientData, ReplayError: as `learn`.
-    """
-    block = ReplayProblem(
-        x=problem.x[rows],
-        action=problem.action[rows],
-        reward=problem.reward[rows],
-        next_x=problem.next_x[rows],
-        next_action=problem.next_action[rows],
-        done=problem.done[rows],
-        violation=problem.violation[rows],
-        policy_truth=problem.policy_truth[rows],
-        rule_weight=problem.rule_weight,
-    )
-    check_problem(block, state_size_of(state.fast), n_actions_of(state.fast))
-    columns = (
-        block.x,
-        block.action,
-        block.reward,
-        block.next_x,
-        block.next_action,
-        block.done,
-        block.policy_truth,
-        block.rule_weight,
-    )
-    fast = {name: jnp.asarray(value) for name, value in state.fast.items()}
-    return np.asarray(_block_td(fast, Batch(*(jnp.asarray(column) for column in columns)), policy.gamma))
-
-
-_block_td = jax.jit(online_td, static_argnames=("gamma",))
-
-
-@functools.partial(jax.jit, static_argnames=("replay", "policy"))
+@functools.partial(jax.jit, static_argnames=("n_domains", "replay", "policy"))
 def _run(  # noqa: PLR0917  (compiled once; called in one place)
     carry: _Carry,
     rows: _Rows,
     key: jax.Array,
     bounds: tuple[jax.Array, jax.Array, jax.Array],
+    n_domains: int,
     replay: ReplaySettings,
     policy: PolicySettings,
 ) -> _Carry:
     """Iterations first..last of total; record[:, t - first] describes iteration t."""
     first, last, total = bounds
-    night = jax.random.wrap_key_data(key, impl="threefry2x32")
 
     def iteration(step: jax.Array, carry: _Carry) -> _Carry:
         td = _all_td(carry.trained.fast, rows, policy.gamma)
-        mass = masses(_priorities(td, rows, replay), replay.alpha)
+        p = _priorities(td, rows, replay)
+        mass = masses(p, rows.age, rows.domain, n_domains, replay)
         share = shares(mass)
-        key = jax.random.fold_in(night, step)
-        drawn = draw(mass, jax.random.uniform(key, (replay.batch,), jnp.float64))
-        weight = _weights(share, drawn, _beta(step, total, replay))
+        drawn = draw(mass, uniforms(key, step, replay.batch))
+        weight = _weights(share, drawn, _beta(step, total, replay), replay)
         trained, value, sat = train_step(carry.trained, _batch(rows, drawn), weight, policy)
         line = jnp.stack([value, jnp.mean(jnp.abs(td)), sat, 1 / jnp.sum(share * share)])
         return _Carry(
@@ -240,10 +170,13 @@ def _beta(step: jax.Array, total: jax.Array, replay: ReplaySettings) -> jax.Arra
     return replay.beta_start + (replay.beta_end - replay.beta_start) * done
 
 
-def _weights(share: jax.Array, drawn: jax.Array, beta: jax.Array) -> jax.Array:
-    """w_i / max_j w_j of the drawn rows, the maximum over the buffer (E9, E10); [B]."""
-    smallest = jnp.min(jnp.where(share > 0, share, jnp.inf))
-    return (smallest / share[drawn]) ** beta
+def _weights(share: jax.Array, drawn: jax.Array, beta: jax.Array, replay: ReplaySettings) -> jax.Array:
+    """(1 / (N P))^beta of the drawn rows, over the largest of the batch or of the buffer (E9, E10); [B]."""
+    drawn_share = share[drawn]
+    if replay.normalise == "none":
+        return (1 / (len(share) * drawn_share)) ** beta
+    reachable = drawn_share if replay.normalise == "batch" else jnp.where(share > 0, share, jnp.inf)
+    return (reachable.min() / drawn_share) ** beta
 
 
 def _batch(rows: _Rows, drawn: jax.Array) -> Batch:
@@ -259,8 +192,9 @@ def _batch(rows: _Rows, drawn: jax.Array) -> Batch:
     )
 
 
-def _device_rows(problem: ReplayProblem) -> _Rows:
+def _device_rows(problem: ReplayProblem, replay: ReplaySettings) -> _Rows:
     states, here, there = distinct_states(problem)
+    age_s = (problem.timestamp.max() - problem.timestamp) / 1e9
     columns = (
         problem.x,
         problem.action,
@@ -271,22 +205,21 @@ def _device_rows(problem: ReplayProblem) -> _Rows:
         problem.violation,
         problem.policy_truth,
         problem.rule_weight,
+        states,
+        here,
+        there,
+        (age_s / replay.half_life_s).astype(np.float32),
+        problem.domain,
     )
-    return _Rows(*(jnp.asarray(column) for column in (*columns, states, here, there)))
+    return _Rows(*(jnp.asarray(column) for column in columns))
+
+
+def _n_domains(problem: ReplayProblem, replay: ReplaySettings) -> int:
+    """How many domains the law knows; 1 where it does not look at them, so that the loop compiles once."""
+    return int(problem.domain.max()) + 1 if replay.strategy == "domain_balanced" else 1
 
 
 def _learner(carry: _Carry, before: LearnerState, step: int) -> LearnerState:
     """The carry as arrays of this process."""
     fast, target, opt = to_arrays(carry.trained)
     return replace(before, fast=fast, target=target, opt=opt, step=step)
-
-
-def _check_finite(after: LearnerState, record: NDArray[np.float32], start: int) -> None:
-    """Refuse a chunk whose training left the finite numbers; the learner given to `learn` still stands."""
-    bad = ~np.isfinite(record).all(axis=0)
-    if bad.any() or not all(np.isfinite(value).all() for value in after.fast.values()):
-        at = start + int(bad.argmax()) if bad.any() else after.step
-        raise ReplayError(
-            f"training left the finite numbers at replay iteration {at}; the learner before this chunk is "
-            "unchanged; lower policy.learning_rate, or look for extreme rewards in the night's report"
-        )

@@ -198,7 +198,7 @@ def _episode_points(memory: Memory, known: Knowledge) -> list[VectorPoint]:
                 "episode_id": rows.episode_id[i].decode(),
                 "timestamp": int(rows.timestamp[i]),
                 "reward": json_number(float(rows.reward[i])),
-                "consolidated": bool(memory.consolidated[i]),
+                "consolidated": bool(memory.metadata.consolidated[i]),
             },
         )
         for i, transition_id in enumerate(t.decode() for t in rows.transition_id)

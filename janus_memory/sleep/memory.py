@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 import numpy as np
 
+from janus_memory.hippocampus.metadata import Metadata
 from janus_memory.hippocampus.separation import Separation
 from janus_memory.neocortex.background import Background
 from janus_memory.neocortex.bank import SchemaBank
 from janus_memory.neocortex.gates import RecallGate
-from janus_memory.replay.swr import LearnerState
+from janus_memory.replay.learner import LearnerState
 from janus_memory.scale import Scale
 from janus_memory.store.arrays import array_digest, subtree
 from janus_memory.transition import Transitions
@@ -172,8 +173,7 @@ class Memory:
         accepted: accepted rows so far, waiting ones included.
         known: bytes S32 [n], sorted: digests of the ids of all consolidated rows (`id_digests`).
         rows: the replay buffer in the total order; None before the first committed night.
-        consolidated: bool [n], for each row of the buffer.
-        replay_count: int32 [n], how often a batch has drawn it.
+        metadata: what is known of each row of the buffer (E1).
         waiting: rows carried to the next night; None if there are none.
         knowledge: None before the first committed night.
     """
@@ -185,8 +185,7 @@ class Memory:
     accepted: int
     known: NDArray[np.bytes_]
     rows: Transitions | None
-    consolidated: NDArray[np.bool_]
-    replay_count: NDArray[np.int32]
+    metadata: Metadata
     waiting: Transitions | None
     knowledge: Knowledge | None
 
@@ -201,8 +200,7 @@ class Memory:
             accepted=0,
             known=np.zeros(0, "S32"),
             rows=None,
-            consolidated=np.zeros(0, np.bool_),
-            replay_count=np.zeros(0, np.int32),
+            metadata=Metadata.empty(),
             waiting=None,
             knowledge=None,
         )
@@ -223,8 +221,7 @@ class Memory:
         arrays: Arrays = {
             "facts": note(facts),
             "known": self.known,
-            "consolidated": self.consolidated,
-            "replay_count": self.replay_count,
+            **self.metadata.arrays("metadata/"),
         }
         if self.rows is not None:
             arrays |= self.rows.arrays("rows/")
@@ -247,8 +244,7 @@ class Memory:
             accepted=facts.accepted,
             known=cast("NDArray[np.bytes_]", arrays["known"]),
             rows=_rows(arrays, "rows/"),
-            consolidated=cast("NDArray[np.bool_]", arrays["consolidated"]),
-            replay_count=cast("NDArray[np.int32]", arrays["replay_count"]),
+            metadata=Metadata.from_arrays(arrays, "metadata/"),
             waiting=_rows(arrays, "waiting/"),
             knowledge=Knowledge.restore(knowledge) if knowledge else None,
         )

@@ -43,7 +43,7 @@ def memory_metrics(memory: Memory) -> dict[str, float]:
         "schemas_archived_total": float(len(known.bank.archived_ids)),
         "clusters": float(clusters.max() + 1) if len(clusters) else 0.0,
         "buffer_rows": float(len(memory.rows)),
-        "buffer_unconsolidated": float((~memory.consolidated).sum()),
+        "buffer_unconsolidated": float((~memory.metadata.consolidated).sum()),
         "consolidated_total": float(len(memory.known)),
     }
 

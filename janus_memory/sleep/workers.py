@@ -12,7 +12,10 @@ import numpy as np
 
 from janus_memory.atlas.layout import lay_out
 from janus_memory.neocortex.assignment import score_block
-from janus_memory.replay.swr import learn, td_errors
+from janus_memory.policy.networks import n_actions_of, state_size_of
+from janus_memory.replay import stepwise, swr
+from janus_memory.replay.blocks import blocks_of, td_errors
+from janus_memory.replay.problem import check_problem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,15 +24,15 @@ if TYPE_CHECKING:
 
     from janus_memory.atlas.layout import MapRequest, MapResult
     from janus_memory.config import Settings
+    from janus_memory.logic.knowledge import KnowledgeBase
     from janus_memory.neocortex.assignment import BankView, BlockScores
-    from janus_memory.replay.swr import LearnerState, ReplayChunk, ReplayProblem
+    from janus_memory.replay.chunk import ReplayChunk
+    from janus_memory.replay.learner import LearnerState
+    from janus_memory.replay.problem import ReplayProblem
+    from janus_memory.store.arrays import Arrays
+    from janus_memory.transition import Transitions
 
-__all__ = ["InProcessWorkers", "blocks_of"]
-
-
-def blocks_of(n: int, size: int) -> list[slice]:
-    """The fixed blocks of n rows: every block holds `size` rows but the last."""
-    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+__all__ = ["InProcessWorkers"]
 
 
 class InProcessWorkers:
@@ -43,12 +46,47 @@ class InProcessWorkers:
         self, state: LearnerState, problem: ReplayProblem, start: int, stop: int
     ) -> tuple[LearnerState, ReplayChunk]:
         """Replay iterations start..stop of the night (phase 1)."""
-        return learn(state, problem, self._replay, self._policy, start, stop, self._replay.iterations)
+        replay, policy = self._replay, self._policy
+        if not stepwise.is_stepwise(replay, len(problem)):
+            return swr.learn(state, problem, replay, policy, start, stop, replay.iterations)
+        return stepwise.learn(
+            state,
+            problem,
+            replay,
+            policy,
+            start,
+            stop,
+            replay.iterations,
+            lambda fast: self.block_td_errors(fast, problem, 0, len(problem)),
+        )
 
-    def td_errors(self, state: LearnerState, problem: ReplayProblem) -> NDArray[np.float32]:
+    def td_errors(self, fast: Arrays, problem: ReplayProblem) -> NDArray[np.float32]:
         """TD errors of all rows, block after block; float32 [n]."""
-        blocks = blocks_of(len(problem.x), self._replay.block_rows)
-        return np.concatenate([td_errors(state, problem, self._policy, rows) for rows in blocks])
+        check_problem(problem, state_size_of(fast), n_actions_of(fast))
+        return self.block_td_errors(fast, problem, 0, len(problem))
+
+    def block_td_errors(
+        self, fast: Arrays, problem: ReplayProblem, start: int, stop: int
+    ) -> NDArray[np.float32]:
+        """TD errors of the blocks that make up rows start..stop of a checked problem; float32 [stop - start]."""
+        blocks = blocks_of(stop - start, self._replay.block_rows)
+        gamma = self._policy.gamma
+        return np.concatenate(
+            [
+                td_errors(fast, problem, gamma, slice(start + block.start, start + block.stop))
+                for block in blocks
+            ]
+        )
+
+    def truths(self, rules: KnowledgeBase, rows: Transitions) -> NDArray[np.float64]:
+        """`rules.truths(rows)`, block after block; float64 [n, R]."""
+        blocks = blocks_of(len(rows), self._replay.block_rows) or [slice(0, 0)]
+        return np.concatenate([rules.truths(rows.take(block)) for block in blocks])
+
+    def policy_truths(self, rules: KnowledgeBase, state: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The table of `rules.policy_truths(state)`, block after block; float32 [n, Rp, A]."""
+        blocks = blocks_of(len(state), self._replay.block_rows) or [slice(0, 0)]
+        return np.concatenate([rules.policy_truths(state[block])[0] for block in blocks])
 
     def score(self, view: BankView, blocks: Sequence[NDArray[np.float64]]) -> list[BlockScores]:
         """Score blocks of states against a snapshot of the bank."""

@@ -31,6 +31,8 @@ def random_problem(
         violation=rng.random(n).astype(np.float32),
         policy_truth=rng.random((n, n_rules, n_actions)).astype(np.float32),
         rule_weight=rng.uniform(0.5, 2.0, n_rules).astype(np.float32),
+        timestamp=np.sort(rng.integers(0, 3 * 86_400, n)) * 1_000_000_000,
+        domain=(np.arange(n) % 4 % 3).astype(np.int32),
     )
 
 

@@ -61,9 +61,9 @@ def test_a_first_night_learns_from_every_row(first: NightResult) -> None:
     assert metrics["rows_consolidated"] == 250
     assert sum(memory.knowledge.bank.num_points) == 250
     assert len(memory.known) == 250
-    assert memory.consolidated.all()
+    assert memory.metadata.consolidated.all()
     assert is_known(memory.rows.transition_id, memory.known).all()
-    assert memory.replay_count.sum() == 40 * 32
+    assert memory.metadata.replay_count.sum() == 40 * 32
     assert memory.waiting is None
     assert (memory.nights, memory.sessions, memory.accepted) == (1, ("day-1",), 250)
 
@@ -227,7 +227,7 @@ def test_rows_that_the_gates_reject_are_tried_again_while_they_are_in_the_buffer
     assert night.state == "committed"
     assert night.report.metrics["rows_consolidated"] == 0
     assert night.report.metrics["schemas"] == 0
-    assert not night.memory.consolidated.any()
+    assert not night.memory.metadata.consolidated.any()
     assert len(night.memory.known) == 0
     update = decode(PolicyUpdate, night.outbox[-2].value)
     assert update.anomaly_location == ""
@@ -248,9 +248,9 @@ def test_a_trained_recall_gate_decides_what_is_taken_in(settings: Settings) -> N
     assert night.report.metrics["recall_gate_accuracy"] > 0.5
     assert 0 < taken < 250
     assert night.report.metrics["pass_rate_both"] * 250 == pytest.approx(taken)
-    assert memory.consolidated.sum() == len(memory.known) == taken
+    assert memory.metadata.consolidated.sum() == len(memory.known) == taken
     assert memory.rows is not None
-    assert (is_known(memory.rows.transition_id, memory.known) == memory.consolidated).all()
+    assert (is_known(memory.rows.transition_id, memory.known) == memory.metadata.consolidated).all()
     assert memory.knowledge is not None
     assert memory.knowledge.bank.num_points.sum() == taken
 

@@ -48,7 +48,7 @@ def test_a_digest_covers_what_was_learned_and_not_what_waits(tmp_path: Path) -> 
     same = replace(
         memory,
         waiting=None,
-        replay_count=memory.replay_count + 1,
+        metadata=replace(memory.metadata, replay_count=memory.metadata.replay_count + 1),
         knowledge=replace(known, drawing=replace(known.drawing, coordinates=known.drawing.coordinates + 1)),
     )
     assert same.digest() == memory.digest()

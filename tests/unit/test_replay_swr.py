@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,111 +13,46 @@ from numpy.typing import NDArray
 
 from janus_memory.config import PolicySettings, ReplaySettings
 from janus_memory.errors import CheckpointError, ConfigError, InsufficientData, ReplayError
-from janus_memory.replay.priorities import (
-    beta_at,
-    draw_rows,
-    effective_sample_size,
-    importance_weights,
-    priorities,
-    probabilities,
-)
+from janus_memory.replay.blocks import td_errors
+from janus_memory.replay.learner import LearnerState, begin_night, init_learner
 from janus_memory.replay.problem import ReplayProblem, distinct_states
-from janus_memory.replay.swr import LearnerState, begin_night, init_learner, learn, td_errors
+from janus_memory.replay.swr import learn
 from janus_memory.store.arrays import array_digest
+from tests.unit.replay_definition import f8, plain_night
 from tests.unit.replay_rows import plain_forward, plain_td, random_problem
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _POLICY = PolicySettings(hidden=(6,), learning_rate=0.01)
 _REPLAY = ReplaySettings(batch=8)
-_Weights = dict[str, NDArray[np.float64]]
-
-
-def _f8(arrays: dict[str, NDArray[Any]]) -> _Weights:
-    return {name: value.astype(np.float64) for name, value in arrays.items()}
 
 
 def _learner(policy: PolicySettings = _POLICY, seed: int = 4) -> LearnerState:
     return begin_night(init_learner(3, 3, policy, seed), seed + 1)
 
 
-def _slope(loss: Callable[[_Weights], float], weights: _Weights) -> _Weights:
-    """Central differences of a float64 loss."""
-    slopes: _Weights = {}
-    for name, value in weights.items():
-        slope = np.zeros_like(value)
-        for at in np.ndindex(value.shape):
-            sides = []
-            for shift in (1e-6, -1e-6):
-                moved = value.copy()
-                moved[at] += shift
-                sides.append(loss({**weights, name: moved}))
-            slope[at] = (sides[0] - sides[1]) / 2e-6
-        slopes[name] = slope
-    return slopes
-
-
-def _plain_loss(
-    weights: _Weights, target: _Weights, batch: ReplayProblem, w: NDArray[np.float64], policy: PolicySettings
-) -> tuple[float, float]:
-    """L_total and SatAgg of a batch, as SPEC sections 3 to 5 write them."""
-    following = plain_td(target, target, batch, policy.gamma) - plain_td(target, target, batch, 0.0)
-    delta = plain_td(weights, weights, batch, 0.0) + following
-    size = np.abs(delta)
-    huber = np.where(size <= policy.huber, size**2 / 2, policy.huber * (size - policy.huber / 2))
-    q = plain_forward(weights, batch.x) / policy.temperature
-    share = np.exp(q) / np.exp(q).sum(axis=1, keepdims=True)
-    truths = (batch.policy_truth * share[:, None, :]).sum(axis=2)
-    forall = 1 - np.sqrt(((1 - (1 - 1e-4) * truths) ** 2).mean(axis=0))
-    rule_share = batch.rule_weight / batch.rule_weight.sum()
-    sat = float(1 - np.sqrt((rule_share * (1 - forall) ** 2).sum()))
-    return float((w * huber).mean()) + policy.lambda_logic * (1 - sat), sat
-
-
-def _rows(problem: ReplayProblem, rows: NDArray[np.int64]) -> ReplayProblem:
-    columns = {f.name: getattr(problem, f.name) for f in dataclasses.fields(problem)}
-    return ReplayProblem(**{k: v if k == "rule_weight" else v[rows] for k, v in columns.items()})
-
-
-def test_three_iterations_equal_the_definition() -> None:
-    """Priorities, draws, weights, loss, Adam and Polyak of plain float64 numpy give the same learner.
-
-    Of the compiled code only the uniforms are taken: fold_in(key, t) of the night's key.
-    """
+@pytest.mark.parametrize(
+    ("strategy", "normalise"),
+    [
+        ("uniform", "none"),
+        ("prioritized_loss", "batch"),
+        ("prioritized_loss", "buffer"),
+        ("prioritized_recency", "none"),
+        ("mixed", "buffer"),
+        ("domain_balanced", "batch"),
+    ],
+)
+def test_three_iterations_equal_the_definition(strategy: Any, normalise: Any) -> None:
+    """Priorities, draws, weights, loss, Adam and Polyak of plain float64 numpy give the same learner."""
     policy, problem, total = PolicySettings(hidden=(4,), polyak=0.1), random_problem(40, seed=8), 3
-    state = _learner(policy)
-    after, chunk = learn(state, problem, _REPLAY, policy, 0, total, total)
-    fast, target = _f8(state.fast), _f8(state.target)
-    mu = {k: np.zeros_like(v) for k, v in fast.items()}
-    nu = {k: np.zeros_like(v) for k, v in fast.items()}
-    count = np.zeros(40, np.int32)
-    for t in range(total):
-        td = plain_td(fast, fast, problem, policy.gamma)
-        share = probabilities(priorities(td, problem.violation, problem.reward, _REPLAY), _REPLAY.alpha)
-        with jax.enable_x64(True):  # noqa: FBT003  (JAX's own signature)
-            key = jax.random.fold_in(jax.random.wrap_key_data(jnp.asarray(state.key)), t)
-            uniforms = np.asarray(jax.random.uniform(key, (_REPLAY.batch,), jnp.float64))
-        drawn = draw_rows(share, uniforms)
-        np.add.at(count, drawn, 1)
-        w = importance_weights(share, beta_at(t, total, _REPLAY))[drawn]
-        batch = _rows(problem, drawn)
-        loss, sat = _plain_loss(fast, target, batch, w, policy)
-        assert chunk.loss[t] == pytest.approx(loss, rel=1e-4)
-        assert chunk.satisfaction[t] == pytest.approx(sat, rel=1e-4)
-        assert chunk.mean_abs_td[t] == pytest.approx(np.abs(td).mean(), rel=1e-4)
-        assert chunk.effective_sample_size[t] == pytest.approx(effective_sample_size(share), rel=1e-4)
-        slope = _slope(lambda v, t=target, b=batch, w=w: _plain_loss(v, t, b, w, policy)[0], fast)  # type: ignore[misc]  # a lambda with bound values
-        for name, g in slope.items():
-            mu[name] = 0.9 * mu[name] + 0.1 * g
-            nu[name] = 0.999 * nu[name] + 0.001 * g**2
-            step = (mu[name] / (1 - 0.9 ** (t + 1))) / (np.sqrt(nu[name] / (1 - 0.999 ** (t + 1))) + 1e-8)
-            fast[name] = fast[name] - policy.learning_rate * step
-            target[name] = target[name] + policy.polyak * (fast[name] - target[name])
-    assert chunk.replay_count.tolist() == count.tolist()
-    for name in fast:
-        np.testing.assert_allclose(after.fast[name].astype(np.float64), fast[name], rtol=1e-4, atol=2e-5)
-        np.testing.assert_allclose(after.target[name].astype(np.float64), target[name], rtol=1e-4, atol=1e-5)
+    replay = ReplaySettings(batch=8, strategy=strategy, normalise=normalise)
+    after, chunk = learn(_learner(policy), problem, replay, policy, 0, total, total)
+    plain = plain_night(_learner(policy), problem, replay, policy, total)
+    assert chunk.replay_count.tolist() == plain.count.tolist()
+    found = (chunk.loss, chunk.mean_abs_td, chunk.satisfaction, chunk.effective_sample_size)
+    np.testing.assert_allclose(found, plain.record, rtol=1e-4)
+    fast, target = f8(after.fast), f8(after.target)
+    for name in plain.fast:
+        np.testing.assert_allclose(fast[name], plain.fast[name], rtol=1e-4, atol=2e-5)
+        np.testing.assert_allclose(target[name], plain.target[name], rtol=1e-4, atol=1e-5)
 
 
 @given(st.sampled_from([1, 2, 30]), st.integers(0, 10_000))
@@ -127,9 +60,9 @@ def test_three_iterations_equal_the_definition() -> None:
 def test_td_errors_equal_the_definition_in_any_block(n: int, seed: int) -> None:
     """E7's delta, whole or from the middle on."""
     state, problem = _learner(), random_problem(n, seed=seed)
-    expected = plain_td(_f8(state.fast), _f8(state.fast), problem, _POLICY.gamma)
+    expected = plain_td(f8(state.fast), f8(state.fast), problem, _POLICY.gamma)
     for rows in (slice(0, n), slice(n // 2, n)):
-        got = td_errors(state, problem, _POLICY, rows)
+        got = td_errors(state.fast, problem, _POLICY.gamma, rows)
         assert got.dtype == np.float32
         np.testing.assert_allclose(got, expected[rows], rtol=1e-4, atol=1e-5)
 
@@ -154,11 +87,13 @@ def test_replay_of_a_known_chain_finds_its_values() -> None:
         violation=np.zeros(6, np.float32),
         policy_truth=np.zeros((6, 0, 2), np.float32),
         rule_weight=np.zeros(0, np.float32),
+        timestamp=np.zeros(6, np.int64),
+        domain=np.zeros(6, np.int32),
     )
     policy = PolicySettings(hidden=(), gamma=gamma, learning_rate=0.01, polyak=0.1)
     state = begin_night(init_learner(3, 2, policy, 0), 1)
     state, chunk = learn(state, chain, ReplaySettings(batch=32), policy, 0, 3000, 3000)
-    q = plain_forward(_f8(state.fast), eye)
+    q = plain_forward(f8(state.fast), eye)
     np.testing.assert_allclose(q.reshape(-1), expected, atol=0.02)
     assert chunk.mean_abs_td[-1] < 0.02 < chunk.mean_abs_td[0]
     assert (chunk.satisfaction == 1).all()

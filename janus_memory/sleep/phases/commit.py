@@ -42,10 +42,9 @@ def committed_memory(  # noqa: PLR0917  (the results of all phases, in their ord
     published: Published,
 ) -> Memory:
     """The memory after a night: buffer, flags and consolidated ids brought up to date."""
-    consolidated, count = pool.consolidated.copy(), pool.replay_count.copy()
+    consolidated = pool.metadata.consolidated.copy()
     taken = pool.open[done.passed]
     consolidated[taken] = True
-    count[pool.buffer] += replayed.drawn
     new_ids = id_digests(pool.rows.transition_id[taken])
     return Memory(
         market=before.market,
@@ -55,8 +54,7 @@ def committed_memory(  # noqa: PLR0917  (the results of all phases, in their ord
         accepted=frozen.accepted,
         known=np.sort(np.concatenate([before.known, new_ids])),
         rows=pool.rows.take(pool.buffer),
-        consolidated=consolidated[pool.buffer],
-        replay_count=count[pool.buffer],
+        metadata=replace(replayed.metadata, consolidated=consolidated[pool.buffer]),
         waiting=frozen.carried,
         knowledge=Knowledge(
             scale=ground.scale,

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from janus_memory.errors import InsufficientData, SessionError
+from janus_memory.hippocampus.metadata import Metadata
 from janus_memory.neocortex.background import Background
 from janus_memory.scale import Scale
 from janus_memory.sleep.memory import note, prefixed
@@ -49,15 +50,13 @@ class Pool:
 
     Attributes:
         rows: n transitions.
-        consolidated: bool [n], by an earlier night.
-        replay_count: int32 [n], by earlier nights.
+        metadata: of each row, as earlier nights left it (E1).
         new: bool [n], not in the buffer before.
         n_buffer: the last this many rows are the replay buffer; earlier ones are only consolidated.
     """
 
     rows: Transitions
-    consolidated: NDArray[np.bool_]
-    replay_count: NDArray[np.int32]
+    metadata: Metadata
     new: NDArray[np.bool_]
     n_buffer: int
 
@@ -69,14 +68,13 @@ class Pool:
     @property
     def open(self) -> NDArray[np.intp]:
         """The rows to be consolidated tonight, in the total order."""
-        return np.flatnonzero(~self.consolidated)
+        return np.flatnonzero(~self.metadata.consolidated)
 
     def snapshot(self) -> Arrays:
         """Arrays by name."""
         return {
             **self.rows.arrays("rows/"),
-            "consolidated": self.consolidated,
-            "replay_count": self.replay_count,
+            **self.metadata.arrays("metadata/"),
             "new": self.new,
             "n_buffer": np.array(self.n_buffer),
         }
@@ -86,8 +84,7 @@ class Pool:
         """The inverse of `snapshot`."""
         return cls(
             Transitions.from_arrays(arrays, "rows/"),
-            cast("NDArray[np.bool_]", arrays["consolidated"]),
-            cast("NDArray[np.int32]", arrays["replay_count"]),
+            Metadata.from_arrays(arrays, "metadata/"),
             cast("NDArray[np.bool_]", arrays["new"]),
             int(arrays["n_buffer"]),
         )
@@ -252,8 +249,7 @@ def _pool(usable: Transitions, memory: Memory, settings: Settings) -> Pool:
     order = rows.order()
     pool = Pool(
         rows=fill_next_actions(rows.take(order)),
-        consolidated=np.concatenate([memory.consolidated, np.zeros(len(usable), np.bool_)])[order],
-        replay_count=np.concatenate([memory.replay_count, np.zeros(len(usable), np.int32)])[order],
+        metadata=Metadata.concatenate([memory.metadata, Metadata.empty(len(usable))]).take(order),
         new=np.concatenate([np.zeros(len(old), np.bool_), np.ones(len(usable), np.bool_)])[order],
         n_buffer=min(len(rows), settings.ingest.capacity),
     )
@@ -263,7 +259,6 @@ def _pool(usable: Transitions, memory: Memory, settings: Settings) -> Pool:
     return replace(
         pool,
         rows=pool.rows.take(keep),
-        consolidated=pool.consolidated[keep],
-        replay_count=pool.replay_count[keep],
+        metadata=pool.metadata.take(keep),
         new=pool.new[keep],
     )

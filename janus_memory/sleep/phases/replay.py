@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 import numpy as np
 
+from janus_memory.hippocampus.metadata import Metadata
 from janus_memory.logic.knowledge import satisfaction, violations
-from janus_memory.replay.priorities import priorities
-from janus_memory.replay.swr import LearnerState, ReplayProblem, begin_night, init_learner
+from janus_memory.replay.learner import LearnerState, begin_night, init_learner
+from janus_memory.replay.priorities import priorities, priority_quantiles
+from janus_memory.replay.problem import ReplayProblem
 from janus_memory.sleep.memory import note, prefixed
 from janus_memory.store.arrays import subtree
 
@@ -36,14 +38,14 @@ class Replayed:
     Attributes:
         learner: fast weights.
         slow: the slow weights as phase 2 finds them.
-        drawn: int32 [n_buffer], how often tonight's batches drew each row.
+        metadata: of each row of the buffer (E1); judged by what the learner knows at the night's end.
         done: iterations finished.
         metrics: numbers for the report.
     """
 
     learner: LearnerState
     slow: Arrays
-    drawn: NDArray[np.int32]
+    metadata: Metadata
     done: int
     metrics: dict[str, float]
 
@@ -52,7 +54,7 @@ class Replayed:
         return {
             **prefixed("learner/", self.learner.snapshot()),
             **prefixed("slow/", self.slow),
-            "drawn": self.drawn,
+            **self.metadata.arrays("metadata/"),
             "done": np.array(self.done),
             "metrics": note(self.metrics),
         }
@@ -63,7 +65,7 @@ class Replayed:
         return cls(
             LearnerState.restore(subtree(arrays, "learner/")),
             subtree(arrays, "slow/"),
-            cast("NDArray[np.int32]", arrays["drawn"]),
+            Metadata.from_arrays(arrays, "metadata/"),
             int(arrays["done"]),
             msgspec.json.decode(arrays["metrics"].tobytes(), type=dict[str, float]),
         )
@@ -72,10 +74,9 @@ class Replayed:
 def replay(night: Night, pool: Pool, scale: Scale) -> Replayed:
     """Run all iterations in chunks, with a checkpoint after each; continue after the last one there is."""
     settings = night.settings.replay
-    buffer = pool.rows.take(pool.buffer)
-    problem = problem_of(night, buffer, scale)
+    problem = problem_of(night, pool.rows.take(pool.buffer), scale)
     kept = night.checkpoints.load(PARTIAL)
-    now = Replayed.restore(kept[0]) if kept else _begin(night, problem)
+    now = Replayed.restore(kept[0]) if kept else _begin(night, pool, problem)
     while now.done < settings.iterations:
         end = min(now.done + settings.checkpoint_every, settings.iterations)
         now = _chunk(night, problem, now, end)
@@ -83,13 +84,14 @@ def replay(night: Night, pool: Pool, scale: Scale) -> Replayed:
         if end < settings.iterations:
             night.checkpoints.save(PARTIAL, now.snapshot(), {})
             night.leave_if_asked()
-    return _finish(night, buffer, problem, now)
+    return _finish(night, pool, problem, now)
 
 
 def problem_of(night: Night, rows: Transitions, scale: Scale) -> ReplayProblem:
     """Rows in standardised units, with their rule violations and the rules' truths over all actions."""
-    truths = night.rules.truths(rows)
-    policy_truth, names, _ = night.rules.policy_truths(rows.state)
+    truths = night.workers.truths(night.rules, rows)
+    policy_truth = night.workers.policy_truths(night.rules, rows.state)
+    _, names, _ = night.rules.policy_truths(rows.state[:0])
     weight_of = dict(zip(night.rules.names, night.rules.weights, strict=True))
     weight = np.array([weight_of[name] for name in names], np.float32)
     return ReplayProblem(
@@ -102,10 +104,12 @@ def problem_of(night: Night, rows: Transitions, scale: Scale) -> ReplayProblem:
         violation=violations(truths, night.rules.weights).astype(np.float32),
         policy_truth=policy_truth[:, weight > 0],
         rule_weight=weight[weight > 0],
+        timestamp=rows.timestamp,
+        domain=np.unique(rows.domain, return_inverse=True)[1].astype(np.int32),
     )
 
 
-def _begin(night: Night, problem: ReplayProblem) -> Replayed:
+def _begin(night: Night, pool: Pool, problem: ReplayProblem) -> Replayed:
     """The weights of the night before (or new ones) with this night's generator; TD errors before replay."""
     seed, known = night.seed("replay"), night.memory.knowledge
     if known is None:
@@ -116,18 +120,22 @@ def _begin(night: Night, problem: ReplayProblem) -> Replayed:
     else:
         learner, slow = known.learner, known.slow
     learner = begin_night(learner, seed)
-    td = night.workers.td_errors(learner, problem)
-    return Replayed(
-        learner, slow, np.zeros(len(problem.x), np.int32), 0, {"td_error_before": float(np.abs(td).mean())}
-    )
+    td = night.workers.td_errors(learner.fast, problem)
+    metadata = replace(pool.metadata.take(pool.buffer), violation=problem.violation)
+    return Replayed(learner, slow, metadata, 0, {"td_error_before": float(np.abs(td).mean())})
 
 
 def _chunk(night: Night, problem: ReplayProblem, now: Replayed, end: int) -> Replayed:
     learner, chunk = night.workers.learn(now.learner, problem, now.done, end)
+    known = now.metadata
     return replace(
         now,
         learner=learner,
-        drawn=now.drawn + chunk.replay_count,
+        metadata=replace(
+            known,
+            replay_count=known.replay_count + chunk.replay_count,
+            last_replayed=np.where(chunk.replay_count > 0, night.closed_at, known.last_replayed),
+        ),
         done=end,
         metrics={
             **now.metrics,
@@ -138,26 +146,26 @@ def _chunk(night: Night, problem: ReplayProblem, now: Replayed, end: int) -> Rep
     )
 
 
-def _finish(night: Night, buffer: Transitions, problem: ReplayProblem, now: Replayed) -> Replayed:
-    """TD errors after replay, and the report's numbers over the buffer."""
-    td = night.workers.td_errors(now.learner, problem)
+def _finish(night: Night, pool: Pool, problem: ReplayProblem, now: Replayed) -> Replayed:
+    """Judge every row by what the learner knows now; the report's numbers over the buffer."""
+    td = night.workers.td_errors(now.learner.fast, problem)
     after = float(np.abs(td).mean())
     before = now.metrics["td_error_before"]
     priority = priorities(td, problem.violation, problem.reward, night.settings.replay)
-    low, middle, high = np.quantile(priority, [0.1, 0.5, 0.9])
-    truths = night.rules.truths(buffer)
+    quantiles = priority_quantiles(priority)
+    drawn = now.metadata.replay_count - pool.metadata.replay_count[pool.buffer]
+    truths = night.workers.truths(night.rules, pool.rows.take(pool.buffer))
     return replace(
         now,
+        metadata=replace(now.metadata, priority=priority, td_error=np.abs(td)),
         metrics={
             **now.metrics,
             "td_error_after": after,
             "td_error_improvement": (before - after) / before if before > 0 else 0.0,
             "satisfaction": satisfaction(truths, night.rules.weights, exists=night.rules.exists),
             "violation_mean": float(problem.violation.mean()),
-            "replay_total": float(now.drawn.sum()),
-            "replay_reached": float((now.drawn > 0).mean()),
-            "priority_p10": float(low),
-            "priority_p50": float(middle),
-            "priority_p90": float(high),
+            "replay_total": float(drawn.sum()),
+            "replay_reached": float((drawn > 0).mean()),
+            **{f"priority_p{round(100 * float(level))}": value for level, value in quantiles.items()},
         },
     )

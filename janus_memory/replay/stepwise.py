@@ -1,0 +1,174 @@
+"""Replay step by step: sample, update, refresh (SPEC section 3), for nights that one compiled loop does not suit.
+
+The caller of `learn` samples and updates; TD errors of all rows come from `refresh`, behind which the night's
+workers stand. Two modes: `exact` asks for all of them before every batch (more rows than `replay.parallel_min_rows`);
+`lazy` asks every `refresh_every` steps and at the beginning of every chunk, and between renews the drawn rows alone
+after each step, with the updated online network. Nothing but the learner outlives a chunk, so a night resumes from
+the learner's checkpoint. The law is that of the compiled loop (`replay.swr`); priorities and draws are in float64 here.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from janus_memory.policy.training import Batch, online_td, to_arrays, to_device, train_step
+from janus_memory.replay.chunk import ReplayChunk, check_beginning, check_end, diverged
+from janus_memory.replay.laws import importance_weights
+from janus_memory.replay.priorities import beta_at, priorities
+from janus_memory.replay.sampler import Sampler
+from janus_memory.replay.sampling import uniforms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from janus_memory.config import PolicySettings, ReplaySettings
+    from janus_memory.policy.training import Trained
+    from janus_memory.replay.learner import LearnerState
+    from janus_memory.replay.problem import ReplayProblem
+    from janus_memory.store.arrays import Arrays
+
+__all__ = ["is_stepwise", "learn"]
+
+
+def is_stepwise(replay: ReplaySettings, n_rows: int) -> bool:
+    """Whether a night of so many rows is replayed step by step; size and settings decide, never the executor."""
+    return replay.refresh == "lazy" or n_rows > replay.parallel_min_rows
+
+
+def learn(  # noqa: PLR0917  (as `replay.swr.learn`, and who answers for the rows)
+    state: LearnerState,
+    problem: ReplayProblem,
+    replay: ReplaySettings,
+    policy: PolicySettings,
+    start: int,
+    stop: int,
+    total: int,
+    refresh: Callable[[Arrays], NDArray[np.float32]],
+) -> tuple[LearnerState, ReplayChunk]:
+    """Replay iterations start..stop of a night of `total` (phase 1).
+
+    Args:
+        state: the learner after `start` iterations of this night.
+        problem: the night's rows; the same in every chunk.
+        replay: sampling settings.
+        policy: settings of the network and its losses.
+        start: first iteration of the chunk, 0 <= start <= stop.
+        stop: iteration before which the chunk ends, at most `total`.
+        total: iterations of the whole night, over which beta is annealed.
+        refresh: TD errors of all rows under the given online weights, float32 [N].
+
+    Returns:
+        The learner after `stop` iterations, and what happened.
+
+    Raises:
+        ConfigError, InsufficientData, ReplayError: as `replay.swr.learn`.
+    """
+    check_beginning(state, problem, start, stop, total)
+    every = 1 if replay.refresh == "exact" else replay.refresh_every
+    trained = to_device(state.fast, state.target, state.opt)
+    weighed = _Weighed(problem, replay)
+    count, records = np.zeros(len(problem), np.int32), []
+    for step in range(start, stop):
+        if (step - start) % every == 0:
+            seen = weighed.renew_all(_finite(refresh(to_arrays(trained)[0]), step))
+        drawn = weighed.draw(_uniforms(state.key, step, replay.batch))
+        weight = weighed.importance(drawn, beta_at(step, total, replay))
+        trained, loss, satisfied, td = _step(trained, _batch(problem, drawn), weight, policy)
+        np.add.at(count, drawn, 1)
+        records.append((float(loss), seen[0], float(satisfied), seen[1]))
+        if every > 1:
+            weighed.renew(drawn, _finite(np.asarray(td), step))
+    record = np.array(records, np.float32).reshape(-1, 4).T
+    chunk = ReplayChunk(
+        loss=record[0],
+        mean_abs_td=record[1],
+        replay_count=count,
+        satisfaction=record[2],
+        effective_sample_size=record[3],
+    )
+    fast, target, opt = to_arrays(trained)
+    after = replace(state, fast=fast, target=target, opt=opt, step=stop)
+    check_end(after, chunk, start)
+    return after, chunk
+
+
+class _Weighed:
+    """The rows under the strategy's law, with the priorities that were computed last."""
+
+    def __init__(self, problem: ReplayProblem, replay: ReplaySettings) -> None:
+        self._problem = problem
+        self._replay = replay
+        self._sampler = Sampler(len(problem), replay)
+        self._all = np.arange(len(problem), dtype=np.int32)
+
+    def renew_all(self, td: NDArray[np.float32]) -> tuple[float, float]:
+        """Take the TD errors of all rows; their mean size, and the effective sample size of the law."""
+        p = self._priorities(self._all, td)
+        if len(self._sampler):
+            self._sampler.reprioritize(self._all, p)
+        else:
+            self._sampler.write(self._all, p, self._problem.domain, self._problem.timestamp)
+        return float(np.abs(td).mean(dtype=np.float64)), self._sampler.effective_sample_size()
+
+    def renew(self, rows: NDArray[np.int32], td: NDArray[np.float32]) -> None:
+        """Take the TD errors of some rows; a row may stand in it twice, with one value."""
+        self._sampler.reprioritize(rows, self._priorities(rows, td))
+
+    def draw(self, uniforms: NDArray[np.float64]) -> NDArray[np.int32]:
+        """Rows by inverse CDF; int32 [B]."""
+        return self._sampler.draw(uniforms)
+
+    def importance(self, drawn: NDArray[np.int32], beta: float) -> NDArray[np.float32]:
+        """Importance weights of drawn rows (E9, E10); float32 [B]."""
+        normalise = self._replay.normalise
+        smallest = self._sampler.min_probability() if normalise == "buffer" else 0.0
+        share = self._sampler.probability(drawn)
+        weight = importance_weights(share, len(self._problem), beta, normalise, smallest)
+        return weight.astype(np.float32)
+
+    def _priorities(self, rows: NDArray[np.int32], td: NDArray[np.float32]) -> NDArray[np.float64]:
+        return priorities(td, self._problem.violation[rows], self._problem.reward[rows], self._replay)
+
+
+@functools.partial(jax.jit, static_argnames=("policy",))
+def _step(
+    trained: Trained, batch: Batch, weight: jax.Array, policy: PolicySettings
+) -> tuple[Trained, jax.Array, jax.Array, jax.Array]:
+    """After the step; loss and satisfaction before it; the batch's TD errors under the updated online network."""
+    after, loss, satisfied = train_step(trained, batch, weight, policy)
+    return after, loss, satisfied, online_td(after.fast, batch, policy.gamma)
+
+
+def _finite(td: NDArray[np.float32], step: int) -> NDArray[np.float32]:
+    if not np.isfinite(td).all():
+        raise diverged(step)
+    return td
+
+
+def _uniforms(key: NDArray[np.uint32], step: int, n: int) -> NDArray[np.float64]:
+    with jax.enable_x64(True):  # noqa: FBT003  (JAX's own signature; the draws are float64)
+        return np.asarray(_drawn(key, np.int32(step), n))
+
+
+_drawn = jax.jit(uniforms, static_argnames=("n",))
+
+
+def _batch(problem: ReplayProblem, rows: NDArray[np.int32]) -> Batch:
+    return Batch(
+        x=jnp.asarray(problem.x[rows]),
+        action=jnp.asarray(problem.action[rows]),
+        reward=jnp.asarray(problem.reward[rows]),
+        next_x=jnp.asarray(problem.next_x[rows]),
+        next_action=jnp.asarray(problem.next_action[rows]),
+        done=jnp.asarray(problem.done[rows]),
+        policy_truth=jnp.asarray(problem.policy_truth[rows]),
+        rule_weight=jnp.asarray(problem.rule_weight),
+    )
