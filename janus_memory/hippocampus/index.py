@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from janus_memory.transition import ID_BYTES
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -23,7 +25,7 @@ _NOTED_SHARE = 4
 _SPARE_SHARE = 2
 _INT64 = np.iinfo(np.int64)
 _WORD = 8
-_MIX = np.random.SeedSequence(0x4A414E5553).generate_state(64 // _WORD, np.uint64) | np.uint64(1)
+_MIX = np.random.SeedSequence(0x4A414E5553).generate_state(ID_BYTES // _WORD, np.uint64) | np.uint64(1)
 
 
 def text_keys(column: NDArray[np.bytes_]) -> NDArray[np.int64]:
@@ -32,7 +34,7 @@ def text_keys(column: NDArray[np.bytes_]) -> NDArray[np.int64]:
     Args:
         column: bytes [n], dtype S64, contiguous.
     """
-    words = column.view(np.uint64).reshape(len(column), -1)
+    words = column.view(np.uint64).reshape(len(column), len(_MIX))
     return (words @ _MIX).view(np.int64)
 
 
@@ -57,7 +59,7 @@ class SortedRuns:
     def __init__(
         self, keys: Callable[[NDArray[np.int32]], NDArray[np.int64]], generation: NDArray[np.uint32]
     ) -> None:
-        """An index of no slots.
+        """An index of all slots that have been written, sorted at the first question.
 
         Args:
             keys: the present keys of given slots.
@@ -68,7 +70,7 @@ class SortedRuns:
         self._generation = generation
         self._noted = np.empty(max(1, len(generation) // _NOTED_SHARE), np.int32)
         self._n_noted = 0
-        self._outdated = False
+        self._outdated = True
         self._runs: list[_Run] = []
         self._passed_over = 0
 
@@ -82,20 +84,19 @@ class SortedRuns:
         if self._outdated:
             return
         stop = self._n_noted + len(slots)
-        if stop > len(self._noted):
-            self.rebuild()
-        else:
+        if stop <= len(self._noted):
             self._noted[self._n_noted : stop] = slots
             self._n_noted = stop
-
-    def rebuild(self) -> None:
-        """Forget everything; the next question sorts all slots that were ever written."""
-        self._outdated = True
-        self._runs.clear()
-        self._n_noted = self._passed_over = 0
+        else:
+            # So many that sorting all slots anew costs no more than placing these.
+            self._outdated = True
+            self._runs.clear()
+            self._n_noted = self._passed_over = 0
 
     def find(self, low: int, high: int) -> NDArray[np.int32]:
         """The slots whose key lies in [low, high], each once, in no promised order."""
+        if low > _INT64.max or high < _INT64.min:
+            return np.empty(0, np.int32)
         self._catch_up()
         first, last = np.int64(max(low, _INT64.min)), np.int64(min(high, _INT64.max))
         hits = [np.empty(0, np.int32)]
@@ -105,16 +106,15 @@ class SortedRuns:
                 live = self._live(run, slice(int(start), int(stop)))
                 hits.append(run.slot[start:stop][live])
                 self._passed_over += len(live) - len(hits[-1])
-        # Stale entries that questions keep meeting are paid for once: then they go.
-        if self._passed_over > self._n_entries():
-            self._compact()
+        self._forget_stale()
         return np.concatenate(hits)
 
     def highest(self) -> int | None:
         """The highest key held, or None without slots."""
         self._catch_up()
-        self._runs = [trimmed for run in self._runs if len((trimmed := self._trimmed(run)).key)]
-        return max((int(run.key[-1]) for run in self._runs), default=None)
+        keys = [int(run.key[last]) for run in self._runs if (last := self._last_live(run)) >= 0]
+        self._forget_stale()
+        return max(keys, default=None)
 
     def _catch_up(self) -> None:
         """Give what was noted a place in the runs."""
@@ -143,6 +143,11 @@ class SortedRuns:
         if self._n_entries() > n_slots + n_slots // _SPARE_SHARE:
             self._compact()
 
+    def _forget_stale(self) -> None:
+        """Drop stale entries once questions have passed over as many as there are entries, which pays for it."""
+        if self._passed_over > self._n_entries():
+            self._compact()
+
     def _compact(self) -> None:
         """One run without stale entries."""
         self._runs = [self._merged(self._runs)]
@@ -165,14 +170,16 @@ class SortedRuns:
         live: NDArray[np.bool_] = self._generation[run.slot[part]] == run.generation[part]
         return live
 
-    def _trimmed(self, run: _Run) -> _Run:
-        """The run up to its last live entry, looked for in steps that double."""
-        n, width = len(run.key), 1
-        while n:
-            start = max(0, n - width)
-            live = np.flatnonzero(self._live(run, slice(start, n)))
+    def _last_live(self, run: _Run) -> int:
+        """The place of the last live entry, looked for in steps that double; -1 if there is none."""
+        stop, width = len(run.key), 1
+        while stop:
+            start = max(0, stop - width)
+            live = np.flatnonzero(self._live(run, slice(start, stop)))
             if len(live):
-                n = start + int(live[-1]) + 1
-                break
-            n, width = start, 2 * width
-        return run.take(slice(0, n))
+                last = start + int(live[-1])
+                self._passed_over += len(run.key) - 1 - last
+                return last
+            stop, width = start, 2 * width
+        self._passed_over += len(run.key)
+        return -1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import deque
 from itertools import pairwise
 
@@ -10,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from janus_memory.errors import ConfigError, WireError
+from janus_memory.errors import CheckpointError, ConfigError, ReplayError, WireError
 from janus_memory.hippocampus.buffer import EpisodicBuffer
+from janus_memory.hippocampus.index import text_keys
 from janus_memory.store.arrays import array_digest
 from janus_memory.transition import MarketSpec, Transitions
 
@@ -164,3 +166,142 @@ def test_arrival_order_is_kept_past_many_turns() -> None:
     times = buffer.rows().timestamp.tolist()
     assert times[-1] == 149
     assert all(b - a == 1 for a, b in pairwise(times))
+
+
+def test_a_row_that_is_no_single_row_is_not_staged() -> None:
+    """`append` refuses blocks and other shapes; nothing is staged."""
+    buffer = EpisodicBuffer(SPEC, 4)
+    rows = make_rows(2, 0)
+    with pytest.raises(WireError, match="not 2"):
+        buffer.append(rows)
+    with pytest.raises(WireError, match="column state "):
+        buffer.append(Transitions.empty(MarketSpec("fx", ("a",), "discrete", 3), 1))
+    assert len(buffer) == buffer.arrived == 0
+
+
+def test_what_is_staged_is_read_in_its_place() -> None:
+    """Rows that were appended and rows that came as a block keep their order of arrival, over several stages."""
+    buffer, blocks = EpisodicBuffer(SPEC, 300), EpisodicBuffer(SPEC, 300)
+    rows = make_rows(350, 2)
+    for i in range(340):
+        buffer.append(rows.take(slice(i, i + 1)))
+    buffer.extend(rows.take(slice(340, 350)))
+    blocks.extend(rows)
+    assert array_digest(buffer.snapshot()) == array_digest(blocks.snapshot())
+
+
+@pytest.mark.parametrize("slots", [[2, 4], [0, -1], [2, 5], [3, 3], [0], [[0, 1]]])
+def test_slots_outside_the_ring_or_beyond_the_first_free_one_are_refused(slots: list[int]) -> None:
+    """`write` leaves the buffer as it was."""
+    buffer = EpisodicBuffer(SPEC, 5)
+    buffer.extend(make_rows(2, 0))
+    before = array_digest(buffer.snapshot())
+    with pytest.raises(ReplayError, match="nothing was written"):
+        buffer.write(make_rows(2, 1), np.array(slots, np.int32))
+    assert array_digest(buffer.snapshot()) == before
+
+
+def test_a_new_row_starts_without_metadata() -> None:
+    """What was known of the row that left is not said of the one that took its slot."""
+    buffer = EpisodicBuffer(SPEC, 3)
+    buffer.extend(make_rows(3, 0))
+    for column in buffer.metadata.arrays().values():
+        column[:] = 1
+    buffer.extend(make_rows(1, 1))
+    buffer.write(make_rows(1, 2), np.array([2], np.int32))
+    for name, column in buffer.metadata.arrays().items():
+        assert column.tolist() == [0, 1, 0], name
+
+
+def test_names_of_equal_key_are_told_apart() -> None:
+    """Two episodes whose 64-bit keys collide are two episodes."""
+    unit = np.zeros((2, 8), np.uint64)
+    unit[0, 0] = unit[1, 1] = 1
+    first, second = text_keys(unit.view("S64").reshape(2))
+    words = np.full((2, 8), 0x4141414141414141, np.uint64)
+    words[1, :2] += np.array([second, -first]).view(np.uint64)
+    names = words.view("S64").reshape(2)
+    assert len(np.unique(text_keys(names))) == 1 < len(np.unique(names))
+    buffer = EpisodicBuffer(SPEC, 4)
+    rows = make_rows(2, 0)
+    rows.episode_id[:] = names
+    buffer.extend(rows)
+    assert [buffer.slots_episode(bytes(name)).tolist() for name in names] == [[0], [1]]
+
+
+def test_a_name_that_no_row_can_have_finds_nothing() -> None:
+    """A name of over 64 bytes is not taken for the row that has its first 64."""
+    buffer = EpisodicBuffer(SPEC, 2)
+    rows = make_rows(1, 0)
+    rows.domain[:] = b"x" * 64
+    buffer.extend(rows)
+    assert len(buffer.domain("x" * 64)) == 1
+    assert len(buffer.domain("x" * 65)) == 0
+
+
+@pytest.mark.parametrize("capacity", [2, 9])
+def test_handles_from_before_another_capacity_are_outdated(capacity: int) -> None:
+    """A buffer restored under another capacity knows no slot and generation from before."""
+    buffer = EpisodicBuffer(SPEC, 5)
+    buffer.extend(make_rows(12, 4))
+    buffer.metadata.priority[:] = [1, 2, 3, 4, 5]
+    handles = np.arange(5, dtype=np.int32), buffer.generation.copy()
+    other = EpisodicBuffer.restore(SPEC, capacity, buffer.snapshot())
+    assert buffer.current(*handles).all()
+    assert not other.current(*handles).any()
+    assert other.metadata.priority[:2].tolist() == ([1, 2] if capacity == 2 else [3, 4])
+    more = make_rows(20, 5)
+    buffer.extend(more)
+    other.extend(more)
+    assert same(other.rows(), more.take(slice(20 - capacity, 20)))
+    assert not other.current(*handles).any()
+
+
+def test_a_snapshot_of_something_else_is_refused() -> None:
+    """A missing part and rows of another market are named."""
+    snapshot = EpisodicBuffer(SPEC, 3).snapshot()
+    with pytest.raises(CheckpointError, match="column state "):
+        EpisodicBuffer.restore(MarketSpec("fx", ("a",), "discrete", 3), 3, snapshot)
+    del snapshot["arrival"]
+    with pytest.raises(CheckpointError, match="arrival"):
+        EpisodicBuffer.restore(SPEC, 3, snapshot)
+
+
+def use_heavily(buffer: EpisodicBuffer, times: int) -> int:
+    """Write and ask in every way, at times out of order; the most bytes that the buffer ever held."""
+    rng, most = np.random.default_rng(0), 0
+    for _ in range(times):
+        n = int(rng.integers(1, 60))
+        rows = Transitions.of(
+            buffer.spec,
+            timestamp=rng.integers(0, 10**15, n),
+            episode_id=np.array([b"e%d" % i for i in rng.integers(0, 40, n)], "S64"),
+        )
+        buffer.extend(rows)
+        buffer.write(rows, rng.permutation(len(buffer))[:n].astype(np.int32))
+        buffer.append(rows.take(slice(0, 1)))
+        buffer.slots_last(10**12)
+        buffer.slots_episode("e1")
+        buffer.slots_domain("")
+        most = max(most, buffer.nbytes)
+    return most
+
+
+def test_memory_stays_within_its_bound() -> None:
+    """Under heavy, wrapping use: at most 1.1 times the raw columns plus 96 bytes a slot at d = 64.
+
+    What `nbytes` says is what the process holds.
+    """
+    capacity = 4000
+    spec = MarketSpec("fx", tuple(f"f{i}" for i in range(64)), "discrete", 3)
+    raw = sum(column.nbytes for column in Transitions.empty(spec, capacity).arrays().values())
+    use_heavily(EpisodicBuffer(spec, 60), 2)
+    tracemalloc.start()
+    try:
+        buffer = EpisodicBuffer(spec, capacity)
+        most = use_heavily(buffer, 200)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most <= 1.1 * raw + 96 * capacity
+    assert abs(held - buffer.nbytes) < 0.02 * raw
