@@ -13,10 +13,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from janus_memory.errors import BrokerError
 from janus_memory.transition import Transitions
-from streams.admin import Difference, check_topics, create_topics
+from streams.admin import Difference, check_topics, create_topics, ensure_topic
 from streams.connection import client_options
 from streams.producer import JanusProducer
-from streams.topics import MARKET_EVENTS, transitions
+from streams.topics import MARKET_EVENTS, replay, transitions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +57,17 @@ def test_created_topics_are_as_planned_and_creating_again_does_nothing(
     assert topic in asyncio.run(create_topics(mine.settings, [mine.name]))
     assert asyncio.run(create_topics(mine.settings, [mine.name])) == []
     assert [d for d in asyncio.run(check_topics(mine.settings, [mine.name])) if d.topic == topic] == []
+
+
+def test_one_topic_is_created_where_it_is_missing(market: Callable[..., Market]) -> None:
+    """As it is planned, once, and no other topic with it."""
+    mine = market(create=False)
+    topic = replay(mine.name)
+    assert asyncio.run(ensure_topic(mine.settings, mine.name, topic))
+    assert not asyncio.run(ensure_topic(mine.settings, mine.name, topic))
+    found = {difference.topic for difference in asyncio.run(check_topics(mine.settings, [mine.name]))}
+    assert topic not in found
+    assert transitions(mine.name) in found
 
 
 def test_a_changed_partition_count_is_refused(market: Callable[..., Market]) -> None:

@@ -122,6 +122,7 @@ def test_each_emission_goes_out_when_it_is_due() -> None:
     due = schedule(rows_at(0, 60, 150), 15)
     assert play(due, world) == due
     assert world.slept == [4.0, 6.0]
+    assert [rows.timestamp[0] - T0 for _, rows in world.arrived] == [0, 4 * S, 10 * S]
     assert [(at - 100.0, rows.transition_id[0]) for at, rows in world.arrived] == [
         (0.0, b"a-e1-000"), (4.0, b"a-e1-001"), (10.0, b"a-e1-002"),
     ]  # fmt: skip
