@@ -31,13 +31,15 @@ from janus_memory.store.arrays import write_bytes
 if TYPE_CHECKING:
     from janus_memory.config import RaySettings
 
-__all__ = ["LocalCluster", "environment", "token_file"]
+__all__ = ["LocalCluster", "end_left_over", "environment", "token_file"]
 
 OBJECT_STORE_BYTES = 300_000_000
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 8.0
 _LOOPBACK = "127.0.0.1"
 _POLL_S = 0.1
+# Linux counts a process's start from the boot, whose time of day it knows to the second only.
+_SAME_START_S = 10.0
 _STARTED = "Ray runtime started"
 
 
@@ -79,7 +81,7 @@ class LocalCluster:
         """
         folder = data_dir / "ray"
         folder.mkdir(parents=True, exist_ok=True)
-        _end_left_over(folder / "head.json")
+        end_left_over(data_dir)
         port = _dashboard_port(settings) if settings.dashboard else 0
         token = token_file(settings, data_dir)
         gcs = _free_port()
@@ -143,6 +145,28 @@ class LocalCluster:
                 )
             # `ray start` tells nobody when the head answers: its log and ports are all there is to ask.
             time.sleep(_POLL_S)
+
+
+def end_left_over(data_dir: Path) -> None:
+    """End what the head of this data folder left behind, if its sleeper was killed; nothing otherwise."""
+    path = data_dir / "ray" / "head.json"
+    if not path.exists():
+        return
+    try:
+        record = msgspec.json.decode(path.read_bytes(), type=_HeadRecord)
+    except msgspec.DecodeError:
+        path.unlink()
+        return
+    try:
+        leader = psutil.Process(record.pid)
+        ours = abs(leader.create_time() - record.started) < _SAME_START_S
+    except psutil.NoSuchProcess:
+        # The kernel does not give a number away while a session bears it: what is in it is ours.
+        ours = True
+    if ours:
+        _end_session(record.pid)
+        shutil.rmtree(record.temporary, ignore_errors=True)
+    path.unlink()
 
 
 def environment(settings: RaySettings, data_dir: Path) -> dict[str, str]:
@@ -227,27 +251,6 @@ def _free_port() -> int:
 def _answers(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex((_LOOPBACK, port)) == 0
-
-
-def _end_left_over(path: Path) -> None:
-    """End what a head left behind whose sleeper was killed."""
-    if not path.exists():
-        return
-    try:
-        record = msgspec.json.decode(path.read_bytes(), type=_HeadRecord)
-    except msgspec.DecodeError:
-        path.unlink()
-        return
-    try:
-        leader = psutil.Process(record.pid)
-        ours = abs(leader.create_time() - record.started) < 1.0
-    except psutil.NoSuchProcess:
-        # The kernel does not give a number away while a session bears it: what is in it is ours.
-        ours = True
-    if ours:
-        _end_session(record.pid)
-        shutil.rmtree(record.temporary, ignore_errors=True)
-    path.unlink()
 
 
 def _end_session(leader: int) -> None:

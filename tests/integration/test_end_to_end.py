@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from actors.cluster import end_left_over
 from infra.kafka.broker import Broker
 from janus_memory.events import PackedArray
 from janus_memory.sleep.sessions import read_cursor, state_folder
@@ -55,15 +56,17 @@ def installation(folder: Path, **options: Any) -> Iterator[World]:
         started.append(Process([sys.executable, *arguments], **options))
         return started[-1]
 
-    def end() -> None:
-        # The sleeper must be asked: it ends the Ray head that it has started.
+    def end(world: World) -> None:
+        # The sleeper is asked: it ends the Ray head that it has started. One that had to be killed cannot.
         for child in reversed(started):
             child.end()
+        end_left_over(world.data)
 
     with ExitStack() as stack:
         broker = stack.enter_context(Broker(folder / "kafka"))
-        stack.callback(end)
-        yield new_world(folder, broker, start, **options)
+        world = new_world(folder, broker, start, **options)
+        stack.callback(end, world)
+        yield world
 
 
 @pytest.fixture(scope="module")
