@@ -1,6 +1,6 @@
 """The replay store: rows, what is known of them, the law they are drawn by, and who leaves when it is full (SPEC 2.4).
 
-One object over four parts that do not know each other: the episodic buffer holds the rows, the sampler the
+One object over four parts that do not know each other: the ring holds the rows, the sampler the
 strategy's law, the evictor the order of leaving, the domains their codes. A draw names its rows by slot and
 generation: by the time a batch has been trained its slots may hold other rows, and what was learned of a row that
 is gone is dropped and counted, never booked on its successor.
@@ -16,7 +16,7 @@ import numpy as np
 
 from janus_memory.config import Eviction, ReplaySettings  # noqa: TC001  (msgspec reads the annotations)
 from janus_memory.errors import CheckpointError, InsufficientData, ReplayError
-from janus_memory.hippocampus.buffer import EpisodicBuffer
+from janus_memory.hippocampus.ring import Ring
 from janus_memory.replay import passes
 from janus_memory.replay.batch import ReplayBatch
 from janus_memory.replay.compression import check_compression
@@ -117,7 +117,7 @@ class ReplayStore:
         self._code = np.zeros(capacity, np.int32)
         self._judged = np.zeros(capacity, np.bool_)
         self._total_replays = self._stale_updates = 0
-        self._attach(EpisodicBuffer(spec, capacity))
+        self._attach(Ring(spec, capacity))
 
     def __len__(self) -> int:
         return len(self._sampler)
@@ -147,13 +147,13 @@ class ReplayStore:
         v = np.zeros(n, np.float32) if violation is None else _column("violation", violation, n)
         _check_values(rows.reward, v)
         with self._lock:
-            self._buffer.check(rows)
+            self._ring.checked(rows)
             codes = self._domains.codes(rows.domain)
             priority = np.full(n, self._sampler.max_priority())
             slots = self._evictor.admit(priority, rows.timestamp, codes, self._generator)
             taken = np.unique(slots)
             overwritten = self._code[taken[taken < len(self._sampler)]]
-            self._buffer.write(rows, slots)
+            self._ring.write(rows, slots)
             self._sampler.write(slots, priority, codes, rows.timestamp)
             self._target.priority[slots] = priority
             self._target.violation[slots] = v
@@ -270,7 +270,7 @@ class ReplayStore:
                 "judged": self._judged[held].copy(),
                 "counters": np.array([self._total_replays, self._stale_updates], np.int64),
             }
-            parts = (("buffer/", self._buffer), ("sampler/", self._sampler), ("evictor/", self._evictor))
+            parts = (("buffer/", self._ring), ("sampler/", self._sampler), ("evictor/", self._evictor))
             return own | {prefix + name: v for prefix, part in parts for name, v in part.snapshot().items()}
 
     @classmethod
@@ -319,10 +319,10 @@ class ReplayStore:
         kept = _settings_of(arrays)
         return cls.restore(kept.spec, kept.capacity, kept.replay, kept.eviction, arrays, backend=backend)
 
-    def _attach(self, buffer: EpisodicBuffer) -> None:
-        """Make a buffer's arrays this store's own; they are allocated once and written in place."""
-        rows, known = buffer.columns, buffer.metadata
-        self._buffer = buffer
+    def _attach(self, ring: Ring) -> None:
+        """Make a ring's arrays this store's own; they are allocated once and written in place."""
+        rows, known = ring.columns, ring.metadata
+        self._ring = ring
         self._source = passes.Source(
             rows.state,
             rows.action,
@@ -331,10 +331,10 @@ class ReplayStore:
             rows.next_action,
             rows.done,
             rows.timestamp,
-            buffer.generation,
+            ring.generation,
         )
         self._target = passes.Judged(
-            buffer.generation, rows.reward, known.td_error, known.violation, known.priority, self._judged
+            ring.generation, rows.reward, known.td_error, known.violation, known.priority, self._judged
         )
         self._stamps = (known.replay_count, known.last_replayed)
 
@@ -350,7 +350,7 @@ class ReplayStore:
         replay, capacity = self._settings.replay, self.capacity
         self._sampler = Sampler.restore(capacity, replay, subtree(arrays, "sampler/"), backend)
         self._evictor = Evictor.restore(self.eviction, capacity, subtree(arrays, "evictor/"))
-        self._attach(EpisodicBuffer.restore(self.spec, capacity, subtree(arrays, "buffer/")))
+        self._attach(Ring.restore(self.spec, capacity, subtree(arrays, "buffer/")))
 
 
 def _settings_of(arrays: Mapping[str, NDArray[np.generic]]) -> _Settings:
