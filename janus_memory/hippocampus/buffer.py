@@ -133,7 +133,8 @@ class EpisodicBuffer:
             WireError: a column is not shaped for this market; nothing was written.
             ReplayError: a slot outside the ring or beyond the first one free; nothing was written.
         """
-        self._touched(self._settled().write(rows, slots))
+        self._settled().write(rows, slots)
+        self._touched(slots)
 
     def current(self, slots: NDArray[np.int32], generations: NDArray[np.uint32]) -> NDArray[np.bool_]:
         """Whether each slot still holds the row that it held at that generation, bool [n]."""

@@ -6,6 +6,7 @@ has been written (its generation), so that what was learned of a row is never bo
 
 from __future__ import annotations
 
+import itertools
 import operator
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ __all__ = ["Columns", "Ring"]
 
 Columns = tuple["NDArray[Any]", ...]
 
+# Consecutive slots are written by slices where a slice takes at least this many rows on average.
+_RUN_ROWS = 16
 _columns_of = operator.attrgetter(*Transitions.names())
 
 
@@ -100,33 +103,24 @@ class Ring:
         self._count(n)
         return slots
 
-    def write(self, rows: Transitions, slots: NDArray[np.int32]) -> NDArray[np.int32]:
+    def write(self, rows: Transitions, slots: NDArray[np.int32]) -> None:
         """Write rows into given slots, as if one by one: of those that name the same slot the last one stays.
-
-        Returns:
-            The slots, each once.
 
         Raises:
             WireError: a column is not shaped for this market; nothing was written.
             ReplayError: a slot outside the ring or beyond the first one free; nothing was written.
         """
-        self.checked(rows)
-        n = len(rows)
+        values, n = self.checked(rows), len(rows)
         size = self._size_after(slots, n)
-        arrivals = np.arange(self.arrived, self.arrived + n)
-        np.maximum.at(self.arrival, slots, arrivals)
-        np.add.at(self.generation, slots, np.uint32(1))
-        stays = self.arrival[slots] == arrivals
-        if not stays.all():
-            rows, slots = rows.take(stays), slots[stays]
-        for column, values in zip(self._columns, _columns_of(rows), strict=True):
-            column[slots] = values
-        for known in self._known:
-            known[slots] = 0
+        starts = np.flatnonzero(np.diff(slots, prepend=slots[:1] - 2) != 1).tolist()
+        if len(starts) <= 2 + n // _RUN_ROWS:
+            for first, last in itertools.pairwise([*starts, n]):
+                self._lay_run(int(slots[first]), values, first, last)
+        else:
+            self._scatter(values, slots)
         self.arrived += n
         if size > self.size:
             self.size, self._next = size, size % self.capacity
-        return slots
 
     def current(self, slots: NDArray[np.int32], generations: NDArray[np.uint32]) -> NDArray[np.bool_]:
         """Whether each slot still holds the row that it held at that generation, bool [n]."""
@@ -190,6 +184,23 @@ class Ring:
             known[start:stop] = 0
         self.arrival[start:stop] = np.arange(self.arrived + first, self.arrived + last)
         return np.arange(start, stop, dtype=np.int32)
+
+    def _lay_run(self, start: int, values: Columns, first: int, last: int) -> None:
+        """Write rows [first, last) of `values` into consecutive slots and count them."""
+        self.generation[start : start + last - first] += np.uint32(1)
+        self._lay(start, values, first, last)
+
+    def _scatter(self, values: Columns, slots: NDArray[np.int32]) -> None:
+        """Write each row into its slot and count it."""
+        arrivals = np.arange(self.arrived, self.arrived + len(slots))
+        np.maximum.at(self.arrival, slots, arrivals)
+        np.add.at(self.generation, slots, np.uint32(1))
+        stays = np.flatnonzero(self.arrival[slots] == arrivals)
+        slots = slots[stays]
+        for column, given in zip(self._columns, values, strict=True):
+            column[slots] = given[stays]
+        for known in self._known:
+            known[slots] = 0
 
     def _count(self, n: int) -> None:
         """Count n rows from the next slot on, those included that were overwritten within their own block."""
