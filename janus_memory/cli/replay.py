@@ -15,6 +15,7 @@ from janus_memory.errors import ConfigError, SessionError
 
 if TYPE_CHECKING:
     from janus_memory.config import Settings
+    from janus_memory.hippocampus.metadata import Metadata
     from janus_memory.replay.emission import Clock, Emission
     from janus_memory.replay.episodes import Episode
     from janus_memory.transition import MarketSpec, Transitions
@@ -66,9 +67,9 @@ def replay(  # noqa: PLR0917  (click passes each option by name)
     \b
     Examples:
       janus replay eurusd --list
-      janus replay eurusd EURUSD/agent-00/2017-01-12
-      janus replay eurusd EURUSD/agent-00/2017-01-12 --compression 3600 --json
-      janus replay eurusd EURUSD/agent-00/2017-01-12 --to rehearsal
+      janus replay eurusd EURUSD/momentum-00/2017-01-12
+      janus replay eurusd EURUSD/momentum-00/2017-01-12 --compression 3600 --json
+      janus replay eurusd EURUSD/momentum-00/2017-01-12 --to rehearsal
     """
     from janus_memory.replay.compression import check_compression
     from janus_memory.replay.emission import schedule
@@ -78,10 +79,11 @@ def replay(  # noqa: PLR0917  (click passes each option by name)
     target = _target(app.settings, name, to)
     factor = app.settings.replay.compression if compression is None else compression
     check_compression(factor)
-    rows = _remembered(app.settings, name)
+    rows, metadata = _remembered(app.settings, name)
     known = episodes_of(rows)
     if list_:
-        _show(name, rows, known[-limit:] if limit else known, as_json=as_json)
+        newest = known[-limit:] if limit else known
+        _show(name, [_summary(e, rows, metadata) for e in newest], as_json=as_json)
         return
     if episode is None:
         raise ConfigError(
@@ -89,7 +91,7 @@ def replay(  # noqa: PLR0917  (click passes each option by name)
         )
     chosen = find_episode(known, episode)
     emissions = schedule(rows.take(chosen.members[:limit]), factor)
-    _announce(chosen, emissions, factor, target)
+    _announce(episode, emissions, factor, target)
     _replay(app.settings, target, emissions, as_json=as_json)
 
 
@@ -129,8 +131,8 @@ def _shape(spec: MarketSpec) -> tuple[object, ...]:
     return spec.features, spec.action_kind, spec.action_size
 
 
-def _remembered(settings: Settings, market: str) -> Transitions:
-    """The replay buffer after the last committed night, in the total order.
+def _remembered(settings: Settings, market: str) -> tuple[Transitions, Metadata]:
+    """The replay buffer after the last committed night, in the total order, and what is known of its rows.
 
     Raises:
         SessionError: there has been none.
@@ -141,30 +143,27 @@ def _remembered(settings: Settings, market: str) -> Transitions:
 
     folder = state_folder(Path(settings.data_dir), market)
     files = memory_files(folder)
-    rows = read_commit(files[-1]).memory.rows if files else None
-    if rows is None:
+    memory = read_commit(files[-1]).memory if files else None
+    if memory is None or memory.rows is None:
         raise SessionError(
             f"market {market} has no committed night in {folder}, so there is nothing to replay yet; nothing was sent; "
             f"close a session (`janus close {market}`) and look at `janus status`"
         )
-    return rows
+    return memory.rows, memory.metadata
 
 
-def _show(market: str, rows: Transitions, episodes: list[Episode], *, as_json: bool) -> None:
-    found = [_summary(episode, rows.take(episode.members)) for episode in episodes]
+def _show(market: str, found: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    keys = ("episode", "instrument", "agent", "rows", "from", "lasts", "reward", "ended")
+    keys = ("episode", "instrument", "agent", "rows", "from", "lasts", "reward", "mean priority", "ended")
     table = [
         (
-            one["episode"],
-            one["instrument"],
-            one["agent"],
-            one["rows"],
+            *(one[key] for key in ("episode", "instrument", "agent", "rows")),
             market_time(one["first"]),
             duration(one["duration_s"]),
             f"{one['reward_sum']:+.4g}",
+            f"{one['mean_priority']:.3g}",
             "yes" if one["done"] else "",
         )
         for one in found
@@ -172,7 +171,8 @@ def _show(market: str, rows: Transitions, episodes: list[Episode], *, as_json: b
     print_table(f"{market}: episodes in the replay buffer", keys, table)
 
 
-def _summary(episode: Episode, rows: Transitions) -> dict[str, Any]:
+def _summary(episode: Episode, rows: Transitions, metadata: Metadata) -> dict[str, Any]:
+    rows, priority = rows.take(episode.members), metadata.priority[episode.members]
     first, last = int(rows.timestamp[0]), int(rows.timestamp[-1])
     return {
         "name": episode.name,
@@ -183,16 +183,17 @@ def _summary(episode: Episode, rows: Transitions) -> dict[str, Any]:
         "first": first,
         "duration_s": (last - first) / 1e9,
         "reward_sum": float(rows.reward.sum(dtype="f8")),
+        "mean_priority": float(priority.mean()),
         "done": bool(rows.done.any()),
     }
 
 
-def _announce(episode: Episode, emissions: list[Emission], factor: float, target: Target) -> None:
+def _announce(episode: str, emissions: list[Emission], factor: float, target: Target) -> None:
     """On stderr, so that what is piped are rows."""
     n_rows = sum(len(e.rows) for e in emissions)
     first, last = emissions[0].rows.timestamp[0], emissions[-1].rows.timestamp[-1]
     click.echo(
-        f"{episode.name}: {n_rows} rows over {duration(int(last - first) / 1e9)} of {market_time(int(first))} take "
+        f"{episode}: {n_rows} rows over {duration(int(last - first) / 1e9)} of {market_time(int(first))} take "
         f"{duration(emissions[-1].due_s)} at C = {factor:g}, onto {target.topic}",
         err=True,
     )

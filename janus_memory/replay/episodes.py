@@ -97,8 +97,8 @@ def _text(identifier: np.bytes_) -> str:
 
 def _nearest(episodes: Sequence[Episode], wanted: str) -> str:
     """A clause that helps: the most similar names, else how to see all."""
-    names = {e.name: e.name for e in episodes} | {e.episode_id: e.name for e in episodes}
-    near = difflib.get_close_matches(wanted, names, n=_N_NEAREST, cutoff=0.5)
+    known = {name for e in episodes for name in (e.name, e.episode_id)}
+    near = difflib.get_close_matches(wanted, sorted(known), n=_N_NEAREST, cutoff=0.5)
     if not near:
         return f"it holds {len(episodes)}, see them with --list"
-    return f"the nearest are {', '.join(dict.fromkeys(names[n] for n in near))}; see all with --list"
+    return f"the nearest are {', '.join(near)}; see all with --list"

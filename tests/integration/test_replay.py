@@ -91,6 +91,31 @@ def test_a_consumer_finds_the_episode_with_its_ids_at_compressed_times(
     assert memory_files(slept.folder)[-1].read_bytes() == memory
 
 
+def test_the_list_tells_how_urgent_the_night_found_each_episode(
+    slept: Slept, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every row has the priority that the night's end gave it, at least the floor (E7)."""
+    assert (
+        run(
+            [
+                "--config",
+                slept.config("127.0.0.1:1", slept.folder / "list.toml"),
+                "replay",
+                "fx",
+                "--list",
+                "--json",
+            ]
+        )
+        == 0
+    )
+    found = json.loads(capsys.readouterr().out)
+    assert [(one["name"], one["rows"]) for one in found] == [
+        ("EURUSD/agent-0/agent-0-1", 150),
+        (EPISODE, 150),
+    ]
+    assert all(one["mean_priority"] >= slept.settings.replay.priority_floor for one in found)
+
+
 def test_ctrl_c_ends_it_with_what_was_sent_so_far(
     slept: Slept, tmp_path: Path, process: Callable[..., Process]
 ) -> None:

@@ -14,6 +14,7 @@ import pytest
 from janus_memory.cli.main import run
 from janus_memory.cli.replay_lines import duration
 from janus_memory.config import KafkaSettings, Settings
+from janus_memory.hippocampus.metadata import Metadata
 from janus_memory.settings import dump_settings
 from janus_memory.sleep.cycle import read_commit
 from janus_memory.sleep.memory import Memory, prefixed
@@ -42,7 +43,9 @@ def slept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = settings_for(tmp_path_factory.mktemp("slept"))
     committed = warm_up(settings)
     arrays, meta = read_arrays(committed)
-    memory = dataclasses.replace(read_commit(committed).memory, rows=rows_of(settings, 1))
+    rows = rows_of(settings, 1)
+    metadata = dataclasses.replace(Metadata.empty(len(rows)), priority=np.arange(len(rows), dtype=np.float64))
+    memory = dataclasses.replace(read_commit(committed).memory, rows=rows, metadata=metadata)
     write_arrays(committed, arrays | prefixed("memory/", memory.snapshot()), meta)
     return Path(settings.data_dir)
 
@@ -184,6 +187,8 @@ def test_the_list_shows_what_can_be_replayed_without_a_broker(capsys: pytest.Cap
     assert (first["name"], first["rows"], first["first"]) == (EPISODE, 125, int(rows.timestamp[0]))
     assert (first["duration_s"], first["done"]) == (124 * 60.0, True)
     assert first["reward_sum"] == pytest.approx(rewards.sum(), rel=1e-9)
+    # Priorities 0, 1, 2, ...: this agent's rows are those of the even numbers up to 248.
+    assert first["mean_priority"] == 124.0
     assert (second["episode"], second["agent"], second["instrument"]) == ("agent-1-1", "agent-1", "EURUSD")
     assert run(["replay", MARKET, "--list", "--limit", "1"]) == 0
     shown = capsys.readouterr().out
@@ -199,7 +204,7 @@ def test_the_list_shows_what_can_be_replayed_without_a_broker(capsys: pytest.Cap
         (
             [MARKET, "agent-0-2"],
             2,
-            f"no episode 'agent-0-2'; nothing was replayed; the nearest are {EPISODE}",
+            "no episode 'agent-0-2'; nothing was replayed; the nearest are agent-0-1, ",
         ),
         ([MARKET, EPISODE, "--compression", "0"], 2, "compression 0.0 is not a positive number"),
         ([MARKET, EPISODE, "--compression", "nan"], 2, "compression nan is not a positive number"),

@@ -206,7 +206,7 @@ def test_an_episode_is_found_by_its_id_or_its_name() -> None:
         ConfigError, match=r"2 episodes have the id 'day-1'.*EURUSD/anna/day-1, EURUSD/ben/day-1"
     ):
         find_episode(found, "day-1")
-    with pytest.raises(ConfigError, match=r"no episode 'day-3'.*nearest are EURUSD/"):
+    with pytest.raises(ConfigError, match=r"no episode 'day-3'.*nearest are day-"):
         find_episode(found, "day-3")
     with pytest.raises(ConfigError, match="it holds 3, see them with --list"):
         find_episode(found, "zzz")
