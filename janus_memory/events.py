@@ -165,7 +165,12 @@ class PolicyUpdate(Event, frozen=True, kw_only=True):
 
 
 class SleepReport(Event, frozen=True, kw_only=True):
-    """What a night did: the metrics of SPEC section 9, phase 5."""
+    """What a night did: the metrics of SPEC section 9, phase 5.
+
+    Attributes:
+        strategy: by which rows were drawn for replay; empty where nothing was replayed.
+        domains: rows of the replay buffer by domain.
+    """
 
     cycle_id: str
     session_id: str
@@ -175,6 +180,8 @@ class SleepReport(Event, frozen=True, kw_only=True):
     metrics: dict[str, float]
     phase_seconds: dict[str, float]
     notes: list[str]
+    strategy: str = ""
+    domains: dict[str, int] = {}
 
 
 class Anomaly(Event, frozen=True, kw_only=True):

@@ -220,6 +220,7 @@ def _sleep(night: Night, frozen: Frozen, pool: Pool, phases: _Phases) -> NightRe
         metrics=metrics | row_metrics(pool.rows.take(pool.new)),
         phase_seconds=phases.seconds,
         notes=[*_notes(frozen), *([drawn.note] if drawn.note else [])],
+        strategy=night.settings.replay.strategy,
     )
     return _commit(night, memory, report, published.records)
 

@@ -57,6 +57,7 @@ def report_of(
     metrics: Mapping[str, float],
     phase_seconds: Mapping[str, float],
     notes: list[str],
+    strategy: str = "",
 ) -> SleepReport:
     """The report of the memory's last session; wall times stand only in `phase_seconds`."""
     return SleepReport(
@@ -71,9 +72,19 @@ def report_of(
         metrics=dict(sorted(metrics.items())),
         phase_seconds=dict(phase_seconds),
         notes=notes,
+        strategy=strategy,
+        domains=_domains(memory) if strategy else {},
     )
 
 
 def report_record(report: SleepReport) -> OutboxRecord:
     """The report as the last record of an outbox."""
     return OutboxRecord(SLEEP_REPORTS, report.market, encode(report))
+
+
+def _domains(memory: Memory) -> dict[str, int]:
+    """Rows of the replay buffer by domain, in the order of their names."""
+    if memory.rows is None:
+        return {}
+    names, counts = np.unique(memory.rows.domain, return_counts=True)
+    return {name.decode(): count for name, count in zip(names.tolist(), counts.tolist(), strict=True)}

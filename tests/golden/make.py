@@ -173,6 +173,8 @@ def events() -> dict[str, dict[str, object]]:
             "metrics": {"schemas": 5.0},
             "phase_seconds": {"replay": 1.5},
             "notes": ["one row was late"],
+            "strategy": "prioritized_loss",
+            "domains": {"majors": 2},
         },
         "anomaly": event("anomaly", 1772445600000000000)
         | {

@@ -21,6 +21,7 @@ from janus_memory.config import (
     PolicySettings,
     RaySettings,
     ReplaySettings,
+    RuleSettings,
     Settings,
     SleepSettings,
 )
@@ -41,9 +42,11 @@ DAY_NS = 86_400 * 10**9
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def small_settings(data_dir: Path, **fields: Any) -> Settings:
-    """Settings under which a night takes seconds; further fields of `Settings` by name."""
-    market = MarketSettings(features=FEATURES, action_names=("short", "flat", "long"), partitions=2)
+def small_settings(data_dir: Path, *, rules: tuple[RuleSettings, ...] = (), **fields: Any) -> Settings:
+    """Settings under which a night takes seconds; the market's rules, and further fields of `Settings` by name."""
+    market = MarketSettings(
+        features=FEATURES, action_names=("short", "flat", "long"), partitions=2, rules=rules
+    )
     chosen: dict[str, Any] = {
         "data_dir": str(data_dir),
         "ingest": IngestSettings(capacity=500),

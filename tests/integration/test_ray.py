@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+import msgspec
 import psutil
 import pytest
 
 from actors.cluster import LocalCluster, environment
 from actors.night import STOPPED
-from janus_memory.config import RaySettings, ReplaySettings
+from janus_memory.config import RaySettings, ReplaySettings, RuleSettings
 from janus_memory.errors import ConfigError
 from janus_memory.sleep.cycle import read_commit
 from janus_memory.sleep.sessions import COMMIT_FILE
+from janus_memory.store.arrays import array_digest
 from tests.integration.harness import free_port, wait_until
 from tests.integration.night_folder import FrozenNight, NightRun, freeze_night
 
@@ -104,6 +106,28 @@ def test_a_killed_actor_is_asked_again(head: Head, tmp_path: Path, expected: str
     assert not psutil.pid_exists(victim)
     assert night.outcome.digest == expected
     night.state.release()
+
+
+def test_a_night_over_two_replay_actors_has_the_bits_of_one_in_process(head: Head, tmp_path: Path) -> None:
+    """Above `parallel_min_rows` they answer TD errors and rule truths of their blocks; one dies in between."""
+    replay = ReplaySettings(
+        iterations=60, batch=32, checkpoint_every=10, block_rows=70, parallel_min_rows=100
+    )
+    rule = RuleSettings(name="calm", text="forall: calm > 3 ~ 0.5 implies not (action == long)")
+    here = freeze_night(tmp_path / "here", replay=replay, rules=(rule,))
+    assert NightRun(here, {}).end() == 0
+    night = freeze_night(
+        tmp_path / "ray", replay=replay, rules=(rule,), ray=msgspec.structs.replace(ON_RAY, n_replay=2)
+    )
+    run = head.run(night)
+    assert run.read(lambda said: said.get("done") == 10)
+    victim = next(actor["pid"] for actor in head.actors() if actor["name"] == "replay-1")
+    os.kill(victim, signal.SIGKILL)
+    assert run.end() == 0, run.said
+    ends = [read_commit(done.folder / COMMIT_FILE).memory.snapshot() for done in (here, night)]
+    assert array_digest(ends[0]) == array_digest(ends[1])
+    for done in (here, night):
+        done.state.release()
 
 
 def test_sigterm_leaves_at_a_checkpoint_and_the_next_run_goes_on(

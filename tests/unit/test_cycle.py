@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -121,6 +121,69 @@ def test_a_night_asked_to_stop_keeps_its_place(settings: Settings, first: NightR
             assert stops < 20
     assert stops == 8
     assert essence(result) == essence(first)
+
+
+def _with_replay(settings: Settings, **fields: Any) -> Settings:
+    return msgspec.structs.replace(settings, replay=msgspec.structs.replace(settings.replay, **fields))
+
+
+@pytest.mark.parametrize("refresh", ["exact", "lazy"])
+def test_a_night_that_goes_step_by_step_resumes_with_the_same_bits(
+    settings: Settings, first: NightResult, refresh: str
+) -> None:
+    """Left after every checkpoint, above the size of the compiled loop or with lazy priorities."""
+    stepping = _with_replay(settings, refresh=refresh, refresh_every=4, parallel_min_rows=100)
+    given, stops = night_of(1, rows_of(settings, 1)), 0
+    whole = sleep(stepping, Memory.empty(MARKET), given, run="whole")
+    while True:
+        try:
+            result = sleep(stepping, Memory.empty(MARKET), given, stop=lambda: True)
+            break
+        except NightStopped:
+            stops += 1
+            assert stops < 20
+    assert stops == 8
+    assert essence(result) == essence(whole)
+    assert whole.memory.digest() != first.memory.digest()
+    assert whole.report.metrics["td_error_after"] < whole.report.metrics["td_error_before"]
+
+
+def test_rows_remember_how_they_were_judged_and_replayed(tmp_path: Path) -> None:
+    """Two nights of 64 draws: counts add up, the last draw's close is kept, priorities are the last learner's."""
+    rule = RuleSettings(name="calm", text="forall: calm > 3 ~ 0.5 implies not (action == long)")
+    settings = _with_replay(settings_for(tmp_path, rules=(rule,), capacity=400), iterations=2)
+    one = sleep(settings, Memory.empty(MARKET), night_of(1, rows_of(settings, 1))).memory
+    known, closed = one.metadata, night_of(1, rows_of(settings, 1)).closed_at
+    assert known.replay_count.sum() == 64
+    assert (known.last_replayed == np.where(known.replay_count > 0, closed, 0)).all()
+    assert one.rows is not None
+    assert one.knowledge is not None
+    reward = one.knowledge.scale.reward(one.rows.reward).astype(np.float32)
+    expected = np.abs(known.td_error) + 2.0 * known.violation + 0.5 * np.abs(reward)
+    np.testing.assert_allclose(known.priority, np.maximum(expected, 1e-3), rtol=1e-6)
+    assert 0 < known.violation.max() <= 1
+    two = sleep(settings, one, night_of(2, rows_of(settings, 2))).memory
+    old, kept = two.metadata.take(slice(0, 150)), known.take(slice(100, 250))
+    tonight = old.replay_count - kept.replay_count
+    assert (tonight >= 0).all()
+    assert tonight.sum() + two.metadata.replay_count[150:].sum() == 64
+    assert (old.last_replayed == np.where(tonight > 0, closed + DAY, kept.last_replayed)).all()
+    assert (old.violation == kept.violation).all()
+    assert (old.priority != kept.priority).any()
+
+
+def test_the_report_says_how_and_what_was_replayed(settings: Settings, first: NightResult) -> None:
+    """Strategy, domains, priorities, sample size, and the code's overlap and orthogonality before and after."""
+    report, names = first.report, set(first.report.metrics)
+    assert (report.strategy, report.domains) == ("prioritized_loss", {"EURUSD": 250})
+    assert report.metrics["replay_total"] == 40 * 32
+    assert {f"priority_p{level}" for level in (0, 25, 50, 75, 95, 100)} <= names
+    assert report.metrics["priority_p50"] == pytest.approx(np.median(first.memory.metadata.priority))
+    assert 1 < report.metrics["replay_effective_sample_size"] < 250
+    for what in ("td_error", "code_overlap", "code_orthogonality"):
+        assert {f"{what}_before", f"{what}_after"} <= names
+    few = sleep(settings, first.memory, night_of(2, rows_of(settings, 2).take(slice(0, 20)))).report
+    assert (few.state, few.strategy, few.domains) == ("skipped", "", {})
 
 
 def test_a_finished_night_is_read_and_not_run_again(settings: Settings, first: NightResult) -> None:
