@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import itertools
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
@@ -233,6 +234,8 @@ class Torchrl:
         from torchrl.data import LazyTensorStorage, ReplayBuffer  # noqa: PLC0415  (may be missing)
         from torchrl.data.replay_buffers import PrioritizedSampler  # noqa: PLC0415  (may be missing)
 
+        # It prints a line for every buffer it makes.
+        logging.getLogger("torchrl").setLevel(logging.WARNING)
         n = len(rows)
         names = ("state", "action", "reward", "next_state", "done")
         self._new: Callable[[], Any] = lambda: ReplayBuffer(

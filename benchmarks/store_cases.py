@@ -57,6 +57,8 @@ FILE_TARGET = 5.0
 OVERHEAD_TARGET = 1.5
 _Float = TypeVar("_Float", np.float32, np.float64)
 _N_DOMAINS = 8
+_EPISODE_ROWS = 1000
+_MEMORY = Path("/dev/shm")  # noqa: S108  (a folder of its own is made in it)
 _FILL_ROWS = 100_000
 _START_NS = 1_700_000_000_000_000_000
 _STEP_NS = 60_000_000_000
@@ -140,13 +142,17 @@ def inserts(effort: Effort) -> Iterator[Row]:
 
 
 def persistence(effort: Effort) -> Iterator[Row]:
-    """Rows of saving and loading a full store, against torchrl and cpprb; ours is synced to the disk, theirs not."""
+    """Rows of saving and loading a full store, against torchrl and cpprb.
+
+    The files lie in memory where there is such a file system: ours are synced, theirs are not, and the disk shall be in
+    nobody's figures.
+    """
     rows = experience(SMALL, seed=1)
     store = filled(rows, "prioritized_loss")
     peers: tuple[type[FilePeer], ...] = (Torchrl, Cpprb)
     for peer in peers:
         memory, name = opened(peer, rows)
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
             for step, (ours, theirs) in _file_steps(store, memory, Path(folder)).items():
                 seconds, others = in_turn(ours, theirs, **effort._asdict())
                 yield measured(
@@ -172,16 +178,16 @@ def _file_steps(
 
 
 def transitions(rows: Experience, start: int, stop: int) -> Transitions:
-    """Rows start..stop of an experience in the market's schema: one instrument, eight domains, episodes of 1 000 rows."""
+    """Rows start..stop of an experience in the market's schema: episodes of 1 000 rows, each in one of eight domains."""
     number = np.arange(start, stop)
     return Transitions.of(
         SPEC,
         timestamp=_times(_START_NS + start * _STEP_NS, stop - start),
         transition_id=np.char.add(b"transition-", np.char.zfill(number.astype("S9"), 9)),
         instrument="EURUSD",
-        domain=np.char.add(b"domain-", (number % _N_DOMAINS).astype("S1")),
+        domain=np.char.add(b"domain-", (number // _EPISODE_ROWS % _N_DOMAINS).astype("S1")),
         agent_id="agent-1",
-        episode_id=np.char.add(b"episode-", (number // 1000).astype("S6")),
+        episode_id=np.char.add(b"episode-", (number // _EPISODE_ROWS).astype("S6")),
         state=rows.state[start:stop],
         next_state=rows.next_state[start:stop],
         action=rows.action[start:stop],
