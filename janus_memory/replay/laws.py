@@ -15,10 +15,20 @@ if TYPE_CHECKING:
 
     from janus_memory.config import ReplaySettings, Strategy
 
-__all__ = ["half_lives", "importance_weights", "law", "powers", "scaled"]
+__all__ = [
+    "LARGEST_PRIORITY",
+    "SMALLEST_PRIORITY",
+    "half_lives",
+    "importance_weights",
+    "law",
+    "powers",
+    "scaled",
+]
 
 _NANOSECONDS = 1_000_000_000
+# Within these the sums of p^alpha, and of p^alpha 2^exponent over 400 half-lives, stay normal numbers.
 SMALLEST_PRIORITY = 1e-150
+LARGEST_PRIORITY = 1e150
 _EXPONENTS = 4096
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from janus_memory.errors import ConfigError, ReplayError
-from janus_memory.replay.laws import half_lives, powers, scaled
+from janus_memory.replay.laws import LARGEST_PRIORITY, half_lives, powers, scaled
 from janus_memory.replay.sum_tree import SumTree
 
 if TYPE_CHECKING:
@@ -28,10 +28,9 @@ if TYPE_CHECKING:
     I4 = NDArray[np.int32]
     I8 = NDArray[np.int64]
 
-__all__ = ["LARGEST_PRIORITY", "Sampler"]
+__all__ = ["Sampler"]
 
-# Within these the sums of p^alpha 2^exponent stay normal numbers; what lies 2^-500 under the newest is never drawn.
-LARGEST_PRIORITY = 1e150
+# What lies 2^-500 under the newest is never drawn.
 _HALF_LIVES_AHEAD = 400
 _LEAST_TOTAL = 2.0**-520
 

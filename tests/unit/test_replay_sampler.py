@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from janus_memory.config import ReplaySettings, Strategy
 from janus_memory.errors import ConfigError, ReplayError
-from janus_memory.replay.laws import importance_weights
-from janus_memory.replay.sampler import LARGEST_PRIORITY, Sampler
+from janus_memory.replay.laws import LARGEST_PRIORITY, importance_weights
+from janus_memory.replay.sampler import Sampler
 from janus_memory.replay.sum_tree import Backend
 from tests.unit.replay_oracle import DAY, Entries, random_entries, write, wrong_draws
 

@@ -1,0 +1,132 @@
+"""The exact refresh against E7 and E8 in plain numpy, whatever the threads; and the vector power against longer numbers."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import msgspec
+import numpy as np
+import pytest
+from numba import njit
+from numpy.typing import NDArray
+
+from janus_memory.config import ReplaySettings
+from janus_memory.errors import ConfigError, InsufficientData, ReplayError
+from janus_memory.replay.exact import refresh_and_draw
+from janus_memory.replay.power import power
+from janus_memory.replay.priorities import priorities, probabilities
+from janus_memory.replay.sum_tree import Backend
+from tests.unit.replay_oracle import wrong_draws
+
+_F4 = NDArray[np.float32]
+_BACKENDS: tuple[Backend, ...] = get_args(Backend)
+_EDGES = np.array([0.0, 5e-324, 0.5, 1 - 2.0**-53])
+
+backends = pytest.mark.parametrize("backend", _BACKENDS)
+
+
+def _columns(rng: np.random.Generator, n: int) -> tuple[_F4, _F4, _F4]:
+    td = rng.normal(size=n) * 10 ** rng.uniform(-6, 6, n)
+    return td.astype(np.float32), rng.random(n).astype(np.float32), rng.normal(size=n).astype(np.float32)
+
+
+def _settings(**changes: Any) -> ReplaySettings:
+    return msgspec.structs.replace(ReplaySettings(), **changes)
+
+
+@backends
+@pytest.mark.parametrize("n", [1, 2, 16, 255, 10_000])
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0])
+def test_draws_equal_a_cumulative_sum_of_the_law(backend: Backend, n: int, alpha: float) -> None:
+    """Rows in their own order, P of the drawn and the masses behind them; the inputs stay as they were."""
+    rng = np.random.default_rng(n)
+    replay = _settings(alpha=alpha)
+    columns = _columns(rng, n)
+    kept = [column.copy() for column in columns]
+    uniforms = np.concatenate([_EDGES, rng.random(3_000)])
+    drawn = refresh_and_draw(*columns, uniforms, replay, backend=backend)
+    share = probabilities(priorities(*columns, replay), alpha)
+    assert wrong_draws(share, np.arange(n, dtype=np.int32), uniforms, drawn.slots) == 0
+    np.testing.assert_allclose(drawn.probability, share[drawn.slots], rtol=1e-12)
+    np.testing.assert_allclose(drawn.mass / drawn.total, share, rtol=1e-12)
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(columns, kept, strict=True))
+
+
+def test_the_number_of_threads_and_the_workspace_change_no_bit() -> None:
+    """130 007 rows by one, two and three threads, in a used and in a fresh workspace."""
+    rng = np.random.default_rng(2)
+    columns, uniforms = _columns(rng, 130_007), rng.random(500)
+    first = refresh_and_draw(*columns, uniforms, ReplaySettings())
+    for threads in (2, 3):
+        again = refresh_and_draw(
+            *columns, uniforms, ReplaySettings(), threads=threads, workspace=np.full(130_100, np.nan)
+        )
+        for one, other in zip(first, again, strict=True):
+            assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
+
+
+@backends
+def test_zero_priorities(backend: Backend) -> None:
+    """Without a floor: all zero is uniform; beside a positive one a zero is never drawn, not even at the ends."""
+    replay = _settings(priority_floor=0.0)
+    nothing = np.zeros(40, np.float32)
+    uniforms = (np.arange(400) + 0.5) / 400
+    drawn = refresh_and_draw(nothing, nothing, nothing, uniforms, replay, backend=backend)
+    assert np.bincount(drawn.slots, minlength=40).tolist() == [10] * 40
+    assert drawn.probability.tolist() == [1 / 40] * 400
+    td = nothing.copy()
+    td[[3, 20]] = [-1e-30, 1e-30]
+    drawn = refresh_and_draw(
+        td, nothing, nothing, np.concatenate([_EDGES, uniforms]), replay, backend=backend
+    )
+    assert set(drawn.slots.tolist()) == {3, 20}
+
+
+@backends
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("column", [0, 1, 2])
+def test_numbers_that_are_none_are_refused(backend: Backend, bad: float, column: int) -> None:
+    """The row is named."""
+    columns = [np.ones(50, np.float32) for _ in range(3)]
+    columns[column][37] = bad
+    with pytest.raises(ReplayError, match="row 37 has TD error"):
+        refresh_and_draw(
+            columns[0], columns[1], columns[2], np.array([0.5]), ReplaySettings(), backend=backend
+        )
+
+
+@backends
+def test_what_cannot_be_drawn_is_refused(backend: Backend) -> None:
+    """No rows, a uniform of 1, another strategy, a workspace without room."""
+    one, none = np.ones(1, np.float32), np.zeros(0, np.float32)
+    u = np.array([0.5])
+    with pytest.raises(InsufficientData, match="no rows"):
+        refresh_and_draw(none, none, none, u, ReplaySettings(), backend=backend)
+    for value in (1.0, -1e-9, np.nan):
+        with pytest.raises(ReplayError, match=r"\[0, 1\)"):
+            refresh_and_draw(one, one, one, np.array([value]), ReplaySettings(), backend=backend)
+    with pytest.raises(ConfigError, match="not by uniform"):
+        refresh_and_draw(one, one, one, u, _settings(strategy="uniform"), backend=backend)
+    with pytest.raises(ConfigError, match="too small for 1 rows"):
+        refresh_and_draw(one, one, one, u, ReplaySettings(), workspace=np.zeros(15), backend=backend)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]  # numba ships no types
+def _powers(x: NDArray[np.float64], alpha: float, out: NDArray[np.float64]) -> None:
+    for i in range(x.size):
+        out[i] = power(x[i], alpha)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.1, 0.6, 1.0])
+def test_power_to_fourteen_digits(alpha: float) -> None:
+    """Over the whole range of priorities; exact at powers of two with alpha 1, and 1 for alpha 0."""
+    x = 10 ** np.random.default_rng(5).uniform(-150, 150, 100_000)
+    out = np.empty_like(x)
+    _powers(x, alpha, out)
+    expected = np.power(x.astype(np.longdouble), np.longdouble(alpha))
+    assert np.abs(out / expected - 1).max() < 1e-14
+    twos = 2.0 ** np.arange(-500, 500)
+    out = np.empty_like(twos)
+    _powers(twos, alpha, out)
+    if alpha in {0.0, 1.0}:
+        assert out.tolist() == (twos**alpha).tolist()
