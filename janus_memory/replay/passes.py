@@ -75,15 +75,18 @@ def _compiled(function: _Function) -> _Function:
 
 @_compiled
 def _copy(column: NDArray[Any], slots: I4, out: NDArray[Any]) -> None:
-    """out[i] = column[slots[i]]; numba drops the branch that does not fit the column's dimensions."""
+    """out[i] = column[slots[i]]; numba drops the branch that does not fit the column's dimensions.
+
+    Indices are unsigned, which lets the loop over a row become vectors.
+    """
     if column.ndim == 1:
         for i in range(slots.size):
-            out[i] = column[slots[i]]
+            out[i] = column[np.uint64(slots[i])]
     else:
         for i in range(slots.size):
-            slot = slots[i]
+            row, slot = np.uint64(i), np.uint64(slots[i])
             for j in range(column.shape[1]):
-                out[i, j] = column[slot, j]
+                out[row, j] = column[slot, j]
 
 
 @_compiled
@@ -141,8 +144,19 @@ def gather(source: Source, slots: I4, now_ns: int, replay_count: I4, last_replay
         replay_count: int32 [N], in place.
         last_replayed: int64 [N], in place.
     """
-    n = slots.size
-    out = Source._make([np.empty((n, *column.shape[1:]), column.dtype) for column in source])
+    # Column by column: a loop over the columns takes longer than the memory they need.
+    n, states = slots.size, (slots.size, source.state.shape[1])
+    actions, kind = (n, *source.action.shape[1:]), source.action.dtype
+    out = Source(
+        state=np.empty(states, np.float32),
+        action=np.empty(actions, kind),
+        reward=np.empty(n, np.float32),
+        next_state=np.empty(states, np.float32),
+        next_action=np.empty(actions, kind),
+        done=np.empty(n, np.uint8),
+        timestamp=np.empty(n, np.int64),
+        generation=np.empty(n, np.uint32),
+    )
     _gather(slots, now_ns, replay_count, last_replayed, *source, *out)
     return out
 

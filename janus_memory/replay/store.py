@@ -113,8 +113,7 @@ class ReplayStore:
         self._lock = threading.Lock()
         self._sampler = Sampler(capacity, replay, backend)
         self._evictor = Evictor(self.eviction, capacity)
-        self._domains = Domains()
-        self._code = np.zeros(capacity, np.int32)
+        self._domains = Domains(capacity, backend)
         self._judged = np.zeros(capacity, np.bool_)
         self._total_replays = self._stale_updates = 0
         self._attach(Ring(spec, capacity))
@@ -151,15 +150,12 @@ class ReplayStore:
             codes = self._domains.codes(rows.domain)
             priority = np.full(n, self._sampler.max_priority())
             slots = self._evictor.admit(priority, rows.timestamp, codes, self._generator)
-            taken = np.unique(slots)
-            overwritten = self._code[taken[taken < len(self._sampler)]]
             self._ring.write(rows, slots)
             self._sampler.write(slots, priority, codes, rows.timestamp)
             self._target.priority[slots] = priority
             self._target.violation[slots] = v
             self._judged[slots] = False
-            self._code[slots] = codes
-            self._domains.count(self._code[taken], overwritten)
+            self._domains.place(slots, codes)
         return slots
 
     def sample(self, n: int, beta: float, now_ns: int) -> ReplayBatch:
@@ -232,7 +228,8 @@ class ReplayStore:
         with self._lock:
             kept, p = self._judge(self._target, slots, generations, td, v, len(self._sampler), self._law)
             self._sampler.reprioritize(kept, p)
-            self._evictor.on_priority(kept, p)
+            if self.eviction == "lowest_priority":  # the others would check priorities for nothing
+                self._evictor.on_priority(kept, p)
             stale = n - len(kept)
             self._stale_updates += stale
         return stale
@@ -266,7 +263,7 @@ class ReplayStore:
                 "settings": np.frombuffer(msgspec.json.encode(self._settings), np.uint8),
                 "generator": generator_state(self._generator),
                 "domains": self._domains.snapshot(),
-                "code": self._code[held].copy(),
+                "code": self._domains.code[held].copy(),
                 "judged": self._judged[held].copy(),
                 "counters": np.array([self._total_replays, self._stale_updates], np.int64),
             }
@@ -342,9 +339,9 @@ class ReplayStore:
         """Become the store of a snapshot."""
         code = np.asarray(arrays["code"], np.int32)
         held = slice(0, len(code))
-        self._code[held] = code
         self._judged[held] = arrays["judged"]
-        self._domains = Domains.restore(np.asarray(arrays["domains"], f"S{ID_BYTES}"), code)
+        names = np.asarray(arrays["domains"], f"S{ID_BYTES}")
+        self._domains = Domains.restore(self.capacity, names, code, backend)
         self._generator = restore_generator(np.asarray(arrays["generator"], np.uint64))
         self._total_replays, self._stale_updates = (int(count) for count in arrays["counters"])
         replay, capacity = self._settings.replay, self.capacity
