@@ -13,7 +13,7 @@ import numpy as np
 from janus_memory.errors import WireError
 from janus_memory.hippocampus.index import SortedRuns, text_keys
 from janus_memory.hippocampus.ring import Ring
-from janus_memory.transition import ID_BYTES, Transitions
+from janus_memory.transition import Transitions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -214,8 +214,6 @@ class EpisodicBuffer:
     def _named(self, index: SortedRuns, column: NDArray[np.bytes_], name: str | bytes) -> NDArray[np.int32]:
         self._settled()
         wanted = name.encode() if isinstance(name, str) else name
-        if len(wanted) > ID_BYTES:
-            return np.empty(0, np.int32)
         key = int(text_keys(np.array([wanted], column.dtype))[0])
         hits = index.find(key, key)
         return self._sorted(hits[column[hits] == wanted])

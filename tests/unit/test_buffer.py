@@ -190,7 +190,7 @@ def test_what_is_staged_is_read_in_its_place() -> None:
     assert array_digest(buffer.snapshot()) == array_digest(blocks.snapshot())
 
 
-@pytest.mark.parametrize("slots", [[2, 4], [0, -1], [2, 5], [3, 3], [0], [[0, 1]]])
+@pytest.mark.parametrize("slots", [[2, 4], [-1, 0], [0, -1], [2, 5], [3, 3], [0], [[0, 1]]])
 def test_slots_outside_the_ring_or_beyond_the_first_free_one_are_refused(slots: list[int]) -> None:
     """`write` leaves the buffer as it was."""
     buffer = EpisodicBuffer(SPEC, 5)
@@ -201,16 +201,18 @@ def test_slots_outside_the_ring_or_beyond_the_first_free_one_are_refused(slots: 
     assert array_digest(buffer.snapshot()) == before
 
 
-def test_a_new_row_starts_without_metadata() -> None:
-    """What was known of the row that left is not said of the one that took its slot."""
-    buffer = EpisodicBuffer(SPEC, 3)
-    buffer.extend(make_rows(3, 0))
+@pytest.mark.parametrize("slots", [[0], [2, 3], [7, 1, 5, 3]])
+def test_a_new_row_starts_without_metadata(slots: list[int]) -> None:
+    """What was known of the row that left is not said of the one that took its slot, however it was chosen."""
+    buffer = EpisodicBuffer(SPEC, 8)
+    buffer.extend(make_rows(7, 0))
+    buffer.extend(make_rows(1, 1))
     for column in buffer.metadata.arrays().values():
         column[:] = 1
-    buffer.extend(make_rows(1, 1))
-    buffer.write(make_rows(1, 2), np.array([2], np.int32))
+    buffer.extend(make_rows(1, 2))
+    buffer.write(make_rows(len(slots), 3), np.array(slots, np.int32))
     for name, column in buffer.metadata.arrays().items():
-        assert column.tolist() == [0, 1, 0], name
+        assert np.flatnonzero(column == 0).tolist() == sorted({0, *slots}), name
 
 
 def test_names_of_equal_key_are_told_apart() -> None:
