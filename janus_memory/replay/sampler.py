@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from janus_memory.errors import ConfigError, ReplayError
-from janus_memory.replay.laws import LARGEST_PRIORITY, half_lives, powers, scaled
+from janus_memory.replay.laws import LARGEST_PRIORITY, SMALLEST_PRIORITY, half_lives, powers, scaled
 from janus_memory.replay.sum_tree import SumTree
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ __all__ = ["Sampler"]
 
 # What lies 2^-500 under the newest is never drawn.
 _HALF_LIVES_AHEAD = 400
+# What `SumTree.inspect` says of entries without a zero or tiny priority.
+_ORDINARY = -2
 _LEAST_TOTAL = 2.0**-520
 
 
@@ -40,6 +42,7 @@ class Sampler:
 
     __slots__ = (
         "_alpha",
+        "_any_flat",
         "_base",
         "_capacity",
         "_flat",
@@ -74,6 +77,7 @@ class Sampler:
         # Groups that have entries, in the order of their codes; those of them whose priorities are all zero.
         self._present = np.zeros(1, np.int64)
         self._flat = np.zeros(1, np.bool_)
+        self._any_flat = False
 
     def __len__(self) -> int:
         return self._size
@@ -93,7 +97,7 @@ class Sampler:
         """
         if not len(slots):
             return
-        slots, priority = self._checked(slots, priority, self._capacity)
+        slots, priority, factor = self._checked(slots, priority, self._capacity)
         size = self._grown(slots)
         codes = np.asarray(domain_code, np.int32)
         if codes.min() < 0:
@@ -105,7 +109,7 @@ class Sampler:
         if self._tree.group is not None:
             self._tree.reserve(int(codes.max()) + 1)
             self._flat = np.resize(self._flat, len(self._tree.members)) & (self._tree.members > 0)
-        self._tree.assign(slots, priority, self._masses(slots, priority, codes), codes)
+        self._tree.assign(slots, priority, self._masses(slots, factor, codes), codes)
         if self._tree.group is not None:
             self._present = np.flatnonzero(self._tree.members)
         self._settle(moved=moved)
@@ -118,9 +122,9 @@ class Sampler:
         """
         if not len(slots):
             return
-        slots, priority = self._checked(slots, priority, self._size)
+        slots, priority, factor = self._checked(slots, priority, self._size)
         codes = slots if self._tree.group is None else self._tree.group[slots]
-        self._tree.assign(slots, priority, self._masses(slots, priority, codes), codes)
+        self._tree.assign(slots, priority, self._masses(slots, factor, codes), codes)
         self._settle(moved=False)
 
     def draw(self, uniforms: F8) -> I4:
@@ -209,17 +213,22 @@ class Sampler:
         sampler._tree.rebuild()
         return sampler
 
-    def _checked(self, slots: I4, priority: F8, stop: int) -> tuple[I4, F8]:
+    def _checked(self, slots: I4, priority: F8, stop: int) -> tuple[I4, F8, F8]:
+        """The arguments as arrays, and p^alpha."""
         slots = np.asarray(slots, np.int32)
         priority = np.asarray(priority, np.float64)
-        bad = self._tree.first_bad(slots, priority, stop, LARGEST_PRIORITY)
+        bad = self._tree.inspect(slots, priority, stop, SMALLEST_PRIORITY, LARGEST_PRIORITY)
         if bad >= 0:
             raise ReplayError(
                 f"entry {bad} has slot {slots[bad]} and priority {priority[bad]}; slots are 0..{stop - 1} and "
                 f"priorities 0..{LARGEST_PRIORITY:g}; the sampler is unchanged; use slots that the buffer gave, "
                 "and look for a loss that left the finite numbers"
             )
-        return slots, priority
+        if self._strategy == "uniform":
+            return slots, priority, np.ones(len(priority))
+        # Without zeros and tiny numbers this is `powers`, in a third of the time.
+        raised: F8 = np.power(priority, self._alpha) if bad == _ORDINARY else powers(priority, self._alpha)
+        return slots, priority, raised
 
     def _grown(self, slots: I4) -> int:
         """The number of entries after a write; refuses a gap."""
@@ -231,14 +240,11 @@ class Sampler:
             )
         return self._size + len(new)
 
-    def _masses(self, slots: I4, priority: F8, codes: I4) -> F8:
-        """The masses of entries under the present reference time and flatness; float64 [n]."""
-        if self._strategy == "uniform":
-            return np.ones(len(priority))
-        mass = powers(priority, self._alpha)
-        if self._flat.any():
-            mass = np.where(self._flat[codes if self._tree.group is not None else 0], 1.0, mass)
-        return mass * self._recency[slots] if len(self._recency) else mass
+    def _masses(self, slots: I4, factor: F8, codes: I4) -> F8:
+        """The masses of entries with this p^alpha, under the present reference time and flatness; float64 [n]."""
+        if self._any_flat:
+            factor = np.where(self._flat[codes if self._tree.group is not None else 0], 1.0, factor)
+        return factor * self._recency[slots] if len(self._recency) else factor
 
     def _take_times(self, slots: I4, times: I8) -> bool:
         """Take the times of new entries; whether the reference had to move, and the others' recency with it."""
@@ -269,6 +275,7 @@ class Sampler:
             flat &= self._tree.members > 0
         if moved or flat.tobytes() != self._flat.tobytes():
             self._flat = flat
+            self._any_flat = self._strategy != "uniform" and bool(flat.any())
             self._reweigh()
         if len(self._timestamp) and (self._silent or self._tree.total() < _LEAST_TOTAL):
             counted = self._flat[0] | (self._tree.priorities[: self._size] > 0)
@@ -280,6 +287,7 @@ class Sampler:
     def _reweigh(self) -> None:
         """All masses and sums afresh from the priorities. O(len)."""
         every = np.arange(self._size, dtype=np.int32)
+        factor = self._checked(every, self._tree.priorities[: self._size], self._size)[2]
         codes = every if self._tree.group is None else self._tree.group[: self._size]
-        self._tree.masses[: self._size] = self._masses(every, self._tree.priorities[: self._size], codes)
+        self._tree.masses[: self._size] = self._masses(every, factor, codes)
         self._tree.rebuild()

@@ -87,9 +87,12 @@ class SumTree:
         """The largest priority of all leaves."""
         return float(self._largest[-_FAN_OUT:].max())
 
-    def first_bad(self, slots: I4, priority: F8, stop: int, largest: float) -> int:
-        """The first entry whose slot is outside 0..stop-1 or whose priority is not in 0..largest; -1 for none."""
-        return int(self._steps.first_bad(slots, priority, stop, largest))
+    def inspect(self, slots: I4, priority: F8, stop: int, smallest: float, largest: float) -> int:
+        """The first entry whose slot is outside 0..stop-1 or whose priority is not in 0..largest; -1 for none.
+
+        -2 where besides no priority is below `smallest`.
+        """
+        return int(self._steps.inspect(slots, priority, stop, smallest, largest))
 
     def reserve(self, groups: int) -> None:
         """Make room for groups 0..groups-1."""

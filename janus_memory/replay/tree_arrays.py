@@ -17,16 +17,18 @@ if TYPE_CHECKING:
     I8 = NDArray[np.int64]
     U1 = NDArray[np.uint8]
 
-__all__ = ["assign", "assign_grouped", "descend", "descend_grouped", "first_bad"]
+__all__ = ["assign", "assign_grouped", "descend", "descend_grouped", "inspect"]
 
 _CHILDREN = np.arange(16)
 _BELOW = 1.0 - 2.0**-53
 
 
-def first_bad(slots: I4, priority: F8, stop: int, largest: float) -> int:
-    """As `tree_kernels.first_bad`."""
+def inspect(slots: I4, priority: F8, stop: int, smallest: float, largest: float) -> int:
+    """As `tree_kernels.inspect`."""
     good = (slots >= 0) & (slots < stop) & (priority >= 0) & (priority <= largest)
-    return -1 if good.all() else int(good.argmin())
+    if not good.all():
+        return int(good.argmin())
+    return -2 if (priority >= smallest).all() else -1
 
 
 def assign(  # noqa: PLR0917  (the kernel's arguments)

@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["assign", "assign_grouped", "descend", "descend_grouped", "first_bad"]
+__all__ = ["assign", "assign_grouped", "descend", "descend_grouped", "inspect"]
 
 F8 = NDArray[np.float64]
 I4 = NDArray[np.int32]
@@ -23,6 +23,7 @@ I8 = NDArray[np.int64]
 U1 = NDArray[np.uint8]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
+_0 = np.uint64(0)
 _1 = np.uint64(1)
 _2 = np.uint64(2)
 _4 = np.uint64(4)
@@ -39,12 +40,17 @@ def _compiled(function: _Function) -> _Function:
 
 
 @_compiled
-def first_bad(slots: I4, priority: F8, stop: int, largest: float) -> int:
-    """The first entry whose slot is outside 0..stop-1 or whose priority is not in 0..largest; -1 for none."""
+def inspect(slots: I4, priority: F8, stop: int, smallest: float, largest: float) -> int:
+    """The first entry whose slot is outside 0..stop-1 or whose priority is not in 0..largest; -1 for none.
+
+    -2 where besides no priority is below `smallest`.
+    """
+    ordinary = True
     for i in range(slots.size):
         if not (0 <= slots[i] < stop and 0.0 <= priority[i] <= largest):
             return i
-    return -1
+        ordinary &= priority[i] >= smallest
+    return -2 if ordinary else -1
 
 
 @_compiled
@@ -170,9 +176,9 @@ def assign_grouped(  # noqa: PLR0917  (a kernel takes its arrays one by one)
         total = 0.0
         top = 0.0
         for c in range(_16):
-            if group[first + c] == owner[i]:
-                ahead[first + c] = total
-                total += masses[first + c]
+            own = group[first + c] == owner[i]
+            ahead[first + c] = total if own else ahead[first + c]
+            total += masses[first + c] if own else 0.0
             top = max(top, priorities[first + c])
         at = np.uint64(owner[i] * width) + dirty[i]
         values[at] = total
@@ -303,12 +309,22 @@ def _step(  # noqa: PLR0917  (a kernel takes its arrays one by one)
             target[i] = min(t - sums[at + k], values[at + k] * _BELOW)
         else:
             rest = max(size - 16.0 * covered * place[i], 0.0)
-            k += _8 * np.uint64(sums[at + k + _8] + even * min(covered * (k + _8), rest) <= t)
-            k += _4 * np.uint64(sums[at + k + _4] + even * min(covered * (k + _4), rest) <= t)
-            k += _2 * np.uint64(sums[at + k + _2] + even * min(covered * (k + _2), rest) <= t)
-            k += _1 * np.uint64(sums[at + k + _1] + even * min(covered * (k + _1), rest) <= t)
-            before = sums[at + k] + even * min(covered * k, rest)
-            value = values[at + k] + even * min(max(rest - covered * k, 0.0), covered)
+            # The leaves before item k, as a float64 beside k: exact, and no conversion in the chain.
+            leaves = 0.0
+            inside = sums[at + _8] + even * min(8.0 * covered, rest) <= t
+            leaves += 8.0 * covered if inside else 0.0
+            k += _8 if inside else _0
+            inside = sums[at + k + _4] + even * min(leaves + 4.0 * covered, rest) <= t
+            leaves += 4.0 * covered if inside else 0.0
+            k += _4 if inside else _0
+            inside = sums[at + k + _2] + even * min(leaves + 2.0 * covered, rest) <= t
+            leaves += 2.0 * covered if inside else 0.0
+            k += _2 if inside else _0
+            inside = sums[at + k + _1] + even * min(leaves + covered, rest) <= t
+            leaves += covered if inside else 0.0
+            k += _1 if inside else _0
+            before = sums[at + k] + even * min(leaves, rest)
+            value = values[at + k] + even * min(max(rest - leaves, 0.0), covered)
             target[i] = min(t - before, value * _BELOW)
         place[i] = _16 * place[i] + k
 
@@ -347,7 +363,7 @@ def descend_grouped(  # noqa: PLR0917  (a kernel takes its arrays one by one)
         g = out[i]
         k = np.uint64(0)
         for c in range(_16):
-            if group[first + c] == g and ahead[first + c] <= target[i]:
-                k = np.uint64(c)
+            reached = (group[first + c] == g) & (ahead[first + c] <= target[i])
+            k = np.uint64(c) if reached else k
         out[i] = first + k
     return True
