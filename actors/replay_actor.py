@@ -1,4 +1,4 @@
-"""The actor that replays (phase 1). It holds settings only; methods are pure functions of their arguments."""
+"""The actor that replays (phase 1). Its methods are pure functions of their arguments, whatever it remembers."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class ReplayActor:
 
     def __init__(self, settings: Settings) -> None:
         self._here = InProcessWorkers(settings)
+        self._name = ""
 
     def pid(self) -> int:
         """The process; also tells that the actor is up."""
@@ -39,10 +40,15 @@ class ReplayActor:
         return self._here.learn(state, problem, start, stop)
 
     def td_errors_of_blocks(
-        self, fast: Arrays, problem: ReplayProblem, start: int, stop: int
+        self, fast: Arrays, name: str, problem: ReplayProblem, start: int, stop: int
     ) -> NDArray[np.float32]:
-        """TD errors of the blocks that make up rows start..stop."""
-        return self._here.block_td_errors(fast, problem, start, stop)
+        """TD errors of the blocks that make up rows start..stop of the problem of that name.
+
+        What was made of the same rows for an earlier question is kept; a restarted actor makes it again.
+        """
+        if name != self._name:
+            self._name, self._problem = name, problem
+        return self._here.block_td_errors(fast, self._problem, slice(start, stop))
 
     def truths_of_blocks(self, rules: KnowledgeBase, rows: Transitions) -> NDArray[np.float64]:
         """Truth of each rule on each of these rows, which are whole blocks."""

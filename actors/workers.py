@@ -1,6 +1,6 @@
 """The night's workers as Ray actors, with names that a person recognises in the dashboard.
 
-Actors hold no state: each method is a pure function of its arguments, so an actor that
+Actors hold no state that matters: each method is a pure function of its arguments, so an actor that
 was killed is restarted by Ray, asked again, and answers the same. Actors compute with the code of
 `InProcessWorkers` in processes that have the driver's compute environment, so the result is the
 in-process one, bit for bit.
@@ -131,7 +131,9 @@ class RayWorkers:
         weights, rows = ray.put(fast), self._stored(problem)
         return self._over_replay_actors(
             len(problem),
-            lambda actor, run: actor.td_errors_of_blocks.remote(weights, rows, run.start, run.stop),
+            lambda actor, run: actor.td_errors_of_blocks.remote(
+                weights, rows.hex(), rows, run.start, run.stop
+            ),
         )
 
     def _over_replay_actors(self, n: int, ask: Callable[[Any, slice], Any]) -> NDArray[Any]:

@@ -1,17 +1,21 @@
-"""TD errors of all rows in fixed blocks: what a night asks of its workers, whoever holds which block (E7).
+"""Rows on the device, and the TD errors of all rows in fixed blocks, whoever holds which block (E7).
 
-Rows are cut by `replay.block_rows` alone, so a row's bits do not depend on how many workers there are.
+Rows are cut by `replay.block_rows` alone, so a row's bits do not depend on how many workers there are. A block is
+made once a night; most rows' next state is another row's state, and each distinct state is evaluated once.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from janus_memory.policy.training import Batch, online_td
+from janus_memory.policy.losses import bootstrap, td_error
+from janus_memory.policy.networks import Weights, forward
+from janus_memory.policy.training import Batch
+from janus_memory.replay.problem import distinct_states
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,7 +23,30 @@ if TYPE_CHECKING:
     from janus_memory.replay.problem import ReplayProblem
     from janus_memory.store.arrays import Arrays
 
-__all__ = ["blocks_of", "td_errors"]
+__all__ = ["Block", "batch_of", "block_of", "block_td", "blocks_of", "td_errors"]
+
+# The number of distinct states is filled up to a multiple of it, so that few shapes are ever compiled.
+_STATES = 512
+
+
+class Block(NamedTuple):
+    """Rows on the device, as their TD errors need them.
+
+    Attributes:
+        states: the distinct states of n rows, float32 [U, d].
+        here, there: where each row's state and next state lie in them, int32 [n].
+        action, next_action: int32 [n], the next one -1 where not known.
+        reward: float32 [n].
+        done: uint8 [n].
+    """
+
+    states: jax.Array
+    here: jax.Array
+    there: jax.Array
+    action: jax.Array
+    next_action: jax.Array
+    reward: jax.Array
+    done: jax.Array
 
 
 def blocks_of(n: int, size: int) -> list[slice]:
@@ -27,27 +54,40 @@ def blocks_of(n: int, size: int) -> list[slice]:
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
-def td_errors(fast: Arrays, problem: ReplayProblem, gamma: float, rows: slice) -> NDArray[np.float32]:
-    """TD errors delta of one block with the online network; float32, one per row of the block.
-
-    Args:
-        fast: the online network's weights.
-        problem: rows that `check_problem` has passed.
-        gamma: the discount.
-        rows: the block.
-    """
-    block = Batch(
+def batch_of(problem: ReplayProblem, rows: slice | NDArray[np.int32]) -> Batch:
+    """Some rows of a problem, as training takes them."""
+    return Batch(
         x=jnp.asarray(problem.x[rows]),
         action=jnp.asarray(problem.action[rows]),
         reward=jnp.asarray(problem.reward[rows]),
         next_x=jnp.asarray(problem.next_x[rows]),
         next_action=jnp.asarray(problem.next_action[rows]),
         done=jnp.asarray(problem.done[rows]),
-        # A TD error asks no rule.
-        policy_truth=jnp.zeros((0, 0, 0)),
-        rule_weight=jnp.zeros(0),
+        policy_truth=jnp.asarray(problem.policy_truth[rows]),
+        rule_weight=jnp.asarray(problem.rule_weight),
     )
-    return np.asarray(_td({name: jnp.asarray(value) for name, value in fast.items()}, block, gamma))
 
 
-_td = jax.jit(online_td, static_argnames=("gamma",))
+def block_of(problem: ReplayProblem, rows: slice) -> Block:
+    """Some rows of a problem that `check_problem` has passed."""
+    states, here, there = distinct_states(problem.x[rows], problem.next_x[rows])
+    filled = np.zeros((-(-len(states) // _STATES) * _STATES, states.shape[1]), np.float32)
+    filled[: len(states)] = states
+    columns = (problem.action, problem.next_action, problem.reward, problem.done)
+    return Block(*(jnp.asarray(c) for c in (filled, here, there, *(column[rows] for column in columns))))
+
+
+def block_td(fast: Weights, block: Block, gamma: float) -> jax.Array:
+    """TD error delta of every row with the online network (E7); float32 [n]. Traceable."""
+    q = forward(fast, block.states)
+    following = bootstrap(q[block.there], block.next_action, block.done)
+    return td_error(q[block.here, block.action], block.reward, following, gamma)
+
+
+def td_errors(fast: Arrays, block: Block, gamma: float) -> NDArray[np.float32]:
+    """TD errors of a block under the online weights `fast`; float32 [n]."""
+    weights = {name: jnp.asarray(value) for name, value in fast.items()}
+    return np.asarray(_compiled(weights, block, gamma))
+
+
+_compiled = jax.jit(block_td, static_argnames=("gamma",))

@@ -93,7 +93,7 @@ def check_problem(problem: ReplayProblem, state_size: int, n_actions: int) -> No
 
 
 def distinct_states(
-    problem: ReplayProblem,
+    x: NDArray[np.float32], next_x: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:
     """The distinct states among x and next_x, and where each row's two states lie in them.
 
@@ -102,8 +102,8 @@ def distinct_states(
     Returns:
         states float32 [U, d]; index of x int32 [N]; index of next_x int32 [N].
     """
-    n = len(problem)
-    both = np.concatenate((problem.x, problem.next_x))
+    n = len(x)
+    both = np.concatenate((x, next_x))
     _, first, inverse = np.unique(_row_hash(both), return_index=True, return_inverse=True)
     states = both[first]
     if not np.array_equal(states[inverse].view(np.uint32), both.view(np.uint32)):

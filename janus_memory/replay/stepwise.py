@@ -1,10 +1,10 @@
 """Replay step by step: sample, update, refresh (SPEC section 3), for nights that one compiled loop does not suit.
 
 The caller of `learn` samples and updates; TD errors of all rows come from `refresh`, behind which the night's
-workers stand. Two modes: `exact` asks for all of them before every batch (more rows than `replay.parallel_min_rows`);
-`lazy` asks every `refresh_every` steps and at the beginning of every chunk, and between renews the drawn rows alone
-after each step, with the updated online network. Nothing but the learner outlives a chunk, so a night resumes from
-the learner's checkpoint. The law is that of the compiled loop (`replay.swr`); priorities and draws are in float64 here.
+workers stand. Two modes: `exact` asks for all of them before every batch (more rows than
+`replay.parallel_min_rows`); `lazy` asks every `refresh_every` steps and at the beginning of every chunk, and renews
+the drawn rows after each step, with the updated online network. Nothing but the learner outlives a chunk, so a night
+resumes from the learner's checkpoint. The laws are those of the compiled loop (`replay.swr`), in float64.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from janus_memory.policy.training import Batch, online_td, to_arrays, to_device, train_step
+from janus_memory.policy.training import online_td, to_arrays, to_device, train_step
+from janus_memory.replay.blocks import batch_of
 from janus_memory.replay.chunk import ReplayChunk, check_beginning, check_end, diverged
-from janus_memory.replay.laws import importance_weights
-from janus_memory.replay.priorities import beta_at, priorities
-from janus_memory.replay.sampler import Sampler
+from janus_memory.replay.priorities import beta_at
 from janus_memory.replay.sampling import uniforms
+from janus_memory.replay.weighing import weighing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from janus_memory.config import PolicySettings, ReplaySettings
-    from janus_memory.policy.training import Trained
+    from janus_memory.policy.training import Batch, Trained
     from janus_memory.replay.learner import LearnerState
     from janus_memory.replay.problem import ReplayProblem
     from janus_memory.store.arrays import Arrays
@@ -73,19 +72,21 @@ def learn(  # noqa: PLR0917  (as `replay.swr.learn`, and who answers for the row
     """
     check_beginning(state, problem, start, stop, total)
     every = 1 if replay.refresh == "exact" else replay.refresh_every
-    trained = to_device(state.fast, state.target, state.opt)
-    weighed = _Weighed(problem, replay)
+    trained, law = to_device(state.fast, state.target, state.opt), weighing(problem, replay)
     count, records = np.zeros(len(problem), np.int32), []
     for step in range(start, stop):
-        if (step - start) % every == 0:
-            seen = weighed.renew_all(_finite(refresh(to_arrays(trained)[0]), step))
-        drawn = weighed.draw(_uniforms(state.key, step, replay.batch))
-        weight = weighed.importance(drawn, beta_at(step, total, replay))
-        trained, loss, satisfied, td = _step(trained, _batch(problem, drawn), weight, policy)
+        renewing = (step - start) % every == 0
+        if renewing:
+            td = _finite(refresh(to_arrays(trained)[0]), step)
+            law.renew_all(td)
+        drawn = law.draw(_uniforms(state.key, step, replay.batch))
+        if renewing:
+            seen = float(np.abs(td).mean(dtype=np.float64)), law.effective_sample_size()
+        weight = law.importance(beta_at(step, total, replay))
+        trained, loss, satisfied, after = _step(trained, batch_of(problem, drawn), weight, policy)
         np.add.at(count, drawn, 1)
         records.append((float(loss), seen[0], float(satisfied), seen[1]))
-        if every > 1:
-            weighed.renew(drawn, _finite(np.asarray(td), step))
+        law.renew(_finite(np.asarray(after), step))
     record = np.array(records, np.float32).reshape(-1, 4).T
     chunk = ReplayChunk(
         loss=record[0],
@@ -95,47 +96,9 @@ def learn(  # noqa: PLR0917  (as `replay.swr.learn`, and who answers for the row
         effective_sample_size=record[3],
     )
     fast, target, opt = to_arrays(trained)
-    after = replace(state, fast=fast, target=target, opt=opt, step=stop)
-    check_end(after, chunk, start)
-    return after, chunk
-
-
-class _Weighed:
-    """The rows under the strategy's law, with the priorities that were computed last."""
-
-    def __init__(self, problem: ReplayProblem, replay: ReplaySettings) -> None:
-        self._problem = problem
-        self._replay = replay
-        self._sampler = Sampler(len(problem), replay)
-        self._all = np.arange(len(problem), dtype=np.int32)
-
-    def renew_all(self, td: NDArray[np.float32]) -> tuple[float, float]:
-        """Take the TD errors of all rows; their mean size, and the effective sample size of the law."""
-        p = self._priorities(self._all, td)
-        if len(self._sampler):
-            self._sampler.reprioritize(self._all, p)
-        else:
-            self._sampler.write(self._all, p, self._problem.domain, self._problem.timestamp)
-        return float(np.abs(td).mean(dtype=np.float64)), self._sampler.effective_sample_size()
-
-    def renew(self, rows: NDArray[np.int32], td: NDArray[np.float32]) -> None:
-        """Take the TD errors of some rows; a row may stand in it twice, with one value."""
-        self._sampler.reprioritize(rows, self._priorities(rows, td))
-
-    def draw(self, uniforms: NDArray[np.float64]) -> NDArray[np.int32]:
-        """Rows by inverse CDF; int32 [B]."""
-        return self._sampler.draw(uniforms)
-
-    def importance(self, drawn: NDArray[np.int32], beta: float) -> NDArray[np.float32]:
-        """Importance weights of drawn rows (E9, E10); float32 [B]."""
-        normalise = self._replay.normalise
-        smallest = self._sampler.min_probability() if normalise == "buffer" else 0.0
-        share = self._sampler.probability(drawn)
-        weight = importance_weights(share, len(self._problem), beta, normalise, smallest)
-        return weight.astype(np.float32)
-
-    def _priorities(self, rows: NDArray[np.int32], td: NDArray[np.float32]) -> NDArray[np.float64]:
-        return priorities(td, self._problem.violation[rows], self._problem.reward[rows], self._replay)
+    learner = replace(state, fast=fast, target=target, opt=opt, step=stop)
+    check_end(learner, chunk, start)
+    return learner, chunk
 
 
 @functools.partial(jax.jit, static_argnames=("policy",))
@@ -159,16 +122,3 @@ def _uniforms(key: NDArray[np.uint32], step: int, n: int) -> NDArray[np.float64]
 
 
 _drawn = jax.jit(uniforms, static_argnames=("n",))
-
-
-def _batch(problem: ReplayProblem, rows: NDArray[np.int32]) -> Batch:
-    return Batch(
-        x=jnp.asarray(problem.x[rows]),
-        action=jnp.asarray(problem.action[rows]),
-        reward=jnp.asarray(problem.reward[rows]),
-        next_x=jnp.asarray(problem.next_x[rows]),
-        next_action=jnp.asarray(problem.next_action[rows]),
-        done=jnp.asarray(problem.done[rows]),
-        policy_truth=jnp.asarray(problem.policy_truth[rows]),
-        rule_weight=jnp.asarray(problem.rule_weight),
-    )

@@ -18,11 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from janus_memory.policy.losses import bootstrap, td_error
-from janus_memory.policy.networks import Weights, forward
 from janus_memory.policy.training import Batch, Trained, to_arrays, to_device, train_step
+from janus_memory.replay.blocks import Block, batch_of, block_of, block_td
 from janus_memory.replay.chunk import ReplayChunk, check_beginning, check_end
-from janus_memory.replay.problem import distinct_states
 from janus_memory.replay.sampling import draw, masses, shares, uniforms
 
 if TYPE_CHECKING:
@@ -37,20 +35,12 @@ _RECORD = 128
 
 
 class _Rows(NamedTuple):
-    """The problem on the device: its columns, its distinct states and where each row's states lie in them."""
+    """The problem on the device: what training takes, what a TD error takes, and what priorities and law add."""
 
-    x: jax.Array
-    action: jax.Array
+    columns: Batch
+    block: Block
     reward: jax.Array
-    next_x: jax.Array
-    next_action: jax.Array
-    done: jax.Array
     violation: jax.Array
-    policy_truth: jax.Array
-    rule_weight: jax.Array
-    states: jax.Array
-    here: jax.Array
-    there: jax.Array
     age: jax.Array
     domain: jax.Array
 
@@ -133,13 +123,13 @@ def _run(  # noqa: PLR0917  (compiled once; called in one place)
     first, last, total = bounds
 
     def iteration(step: jax.Array, carry: _Carry) -> _Carry:
-        td = _all_td(carry.trained.fast, rows, policy.gamma)
+        td = block_td(carry.trained.fast, rows.block, policy.gamma)
         p = _priorities(td, rows, replay)
         mass = masses(p, rows.age, rows.domain, n_domains, replay)
         share = shares(mass)
         drawn = draw(mass, uniforms(key, step, replay.batch))
         weight = _weights(share, drawn, _beta(step, total, replay), replay)
-        trained, value, sat = train_step(carry.trained, _batch(rows, drawn), weight, policy)
+        trained, value, sat = train_step(carry.trained, _batch(rows.columns, drawn), weight, policy)
         line = jnp.stack([value, jnp.mean(jnp.abs(td)), sat, 1 / jnp.sum(share * share)])
         return _Carry(
             trained=trained,
@@ -149,13 +139,6 @@ def _run(  # noqa: PLR0917  (compiled once; called in one place)
 
     after: _Carry = jax.lax.fori_loop(first, last, iteration, carry)
     return after
-
-
-def _all_td(fast: Weights, rows: _Rows, gamma: float) -> jax.Array:
-    """TD error delta of every row with the online network (E7), each distinct state evaluated once; [N]."""
-    q = forward(fast, rows.states)
-    following = bootstrap(q[rows.there], rows.next_action, rows.done)
-    return td_error(q[rows.here, rows.action], rows.reward, following, gamma)
 
 
 def _priorities(td: jax.Array, rows: _Rows, replay: ReplaySettings) -> jax.Array:
@@ -179,39 +162,20 @@ def _weights(share: jax.Array, drawn: jax.Array, beta: jax.Array, replay: Replay
     return (reachable.min() / drawn_share) ** beta
 
 
-def _batch(rows: _Rows, drawn: jax.Array) -> Batch:
-    return Batch(
-        x=rows.x[drawn],
-        action=rows.action[drawn],
-        reward=rows.reward[drawn],
-        next_x=rows.next_x[drawn],
-        next_action=rows.next_action[drawn],
-        done=rows.done[drawn],
-        policy_truth=rows.policy_truth[drawn],
-        rule_weight=rows.rule_weight,
-    )
+def _batch(columns: Batch, drawn: jax.Array) -> Batch:
+    return Batch._make([*(column[drawn] for column in columns[:-1]), columns.rule_weight])
 
 
 def _device_rows(problem: ReplayProblem, replay: ReplaySettings) -> _Rows:
-    states, here, there = distinct_states(problem)
     age_s = (problem.timestamp.max() - problem.timestamp) / 1e9
-    columns = (
-        problem.x,
-        problem.action,
-        problem.reward,
-        problem.next_x,
-        problem.next_action,
-        problem.done,
-        problem.violation,
-        problem.policy_truth,
-        problem.rule_weight,
-        states,
-        here,
-        there,
-        (age_s / replay.half_life_s).astype(np.float32),
-        problem.domain,
+    return _Rows(
+        columns=batch_of(problem, slice(None)),
+        block=block_of(problem, slice(None)),
+        reward=jnp.asarray(problem.reward),
+        violation=jnp.asarray(problem.violation),
+        age=jnp.asarray((age_s / replay.half_life_s).astype(np.float32)),
+        domain=jnp.asarray(problem.domain),
     )
-    return _Rows(*(jnp.asarray(column) for column in columns))
 
 
 def _n_domains(problem: ReplayProblem, replay: ReplaySettings) -> int:

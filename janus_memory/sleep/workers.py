@@ -14,7 +14,7 @@ from janus_memory.atlas.layout import lay_out
 from janus_memory.neocortex.assignment import score_block
 from janus_memory.policy.networks import n_actions_of, state_size_of
 from janus_memory.replay import stepwise, swr
-from janus_memory.replay.blocks import blocks_of, td_errors
+from janus_memory.replay.blocks import block_of, blocks_of, td_errors
 from janus_memory.replay.problem import check_problem
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from janus_memory.config import Settings
     from janus_memory.logic.knowledge import KnowledgeBase
     from janus_memory.neocortex.assignment import BankView, BlockScores
+    from janus_memory.replay.blocks import Block
     from janus_memory.replay.chunk import ReplayChunk
     from janus_memory.replay.learner import LearnerState
     from janus_memory.replay.problem import ReplayProblem
@@ -41,6 +42,7 @@ class InProcessWorkers:
     def __init__(self, settings: Settings) -> None:
         self._replay = settings.replay
         self._policy = settings.policy
+        self._held: tuple[ReplayProblem, dict[int, Block]] | None = None
 
     def learn(
         self, state: LearnerState, problem: ReplayProblem, start: int, stop: int
@@ -57,26 +59,23 @@ class InProcessWorkers:
             start,
             stop,
             replay.iterations,
-            lambda fast: self.block_td_errors(fast, problem, 0, len(problem)),
+            lambda fast: self.block_td_errors(fast, problem, slice(0, len(problem))),
         )
 
     def td_errors(self, fast: Arrays, problem: ReplayProblem) -> NDArray[np.float32]:
         """TD errors of all rows, block after block; float32 [n]."""
         check_problem(problem, state_size_of(fast), n_actions_of(fast))
-        return self.block_td_errors(fast, problem, 0, len(problem))
+        return self.block_td_errors(fast, problem, slice(0, len(problem)))
 
-    def block_td_errors(
-        self, fast: Arrays, problem: ReplayProblem, start: int, stop: int
-    ) -> NDArray[np.float32]:
-        """TD errors of the blocks that make up rows start..stop of a checked problem; float32 [stop - start]."""
-        blocks = blocks_of(stop - start, self._replay.block_rows)
+    def block_td_errors(self, fast: Arrays, problem: ReplayProblem, rows: slice) -> NDArray[np.float32]:
+        """TD errors of some rows, which are whole blocks of a checked problem; float32, one a row."""
+        blocks = [
+            block
+            for block in blocks_of(len(problem), self._replay.block_rows)
+            if rows.start <= block.start < rows.stop
+        ]
         gamma = self._policy.gamma
-        return np.concatenate(
-            [
-                td_errors(fast, problem, gamma, slice(start + block.start, start + block.stop))
-                for block in blocks
-            ]
-        )
+        return np.concatenate([td_errors(fast, self._block(problem, block), gamma) for block in blocks])
 
     def truths(self, rules: KnowledgeBase, rows: Transitions) -> NDArray[np.float64]:
         """`rules.truths(rows)`, block after block; float64 [n, R]."""
@@ -97,4 +96,14 @@ class InProcessWorkers:
         return lay_out(request)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Forget the rows."""
+        self._held = None
+
+    def _block(self, problem: ReplayProblem, rows: slice) -> Block:
+        """A block of the problem that was asked about last, made once."""
+        if self._held is None or self._held[0] is not problem:
+            self._held = (problem, {})
+        made = self._held[1]
+        if rows.start not in made:
+            made[rows.start] = block_of(problem, rows)
+        return made[rows.start]

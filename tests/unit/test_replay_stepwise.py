@@ -13,7 +13,7 @@ import pytest
 from janus_memory.config import PolicySettings, ReplaySettings, Settings, Strategy
 from janus_memory.errors import InsufficientData, ReplayError
 from janus_memory.replay import stepwise, swr
-from janus_memory.replay.blocks import blocks_of, td_errors
+from janus_memory.replay.blocks import block_of, blocks_of, td_errors
 from janus_memory.replay.learner import LearnerState, begin_night, init_learner
 from janus_memory.sleep.workers import InProcessWorkers
 from janus_memory.store.arrays import array_digest
@@ -41,14 +41,11 @@ class _Rows:
 
     def __init__(self, problem: ReplayProblem, block_rows: int = 16) -> None:
         self.asked = 0
-        self._problem = problem
-        self._blocks = blocks_of(len(problem), block_rows)
+        self._blocks = [block_of(problem, rows) for rows in blocks_of(len(problem), block_rows)]
 
     def __call__(self, fast: Arrays) -> NDArray[np.float32]:
         self.asked += 1
-        return np.concatenate(
-            [td_errors(fast, self._problem, _POLICY.gamma, block) for block in self._blocks]
-        )
+        return np.concatenate([td_errors(fast, block, _POLICY.gamma) for block in self._blocks])
 
 
 def _learn(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from janus_memory.config import PolicySettings, ReplaySettings
 from janus_memory.errors import CheckpointError, ConfigError, InsufficientData, ReplayError
-from janus_memory.replay.blocks import td_errors
+from janus_memory.replay.blocks import block_of, td_errors
 from janus_memory.replay.learner import LearnerState, begin_night, init_learner
 from janus_memory.replay.problem import ReplayProblem, distinct_states
 from janus_memory.replay.swr import learn
@@ -62,7 +62,7 @@ def test_td_errors_equal_the_definition_in_any_block(n: int, seed: int) -> None:
     state, problem = _learner(), random_problem(n, seed=seed)
     expected = plain_td(f8(state.fast), f8(state.fast), problem, _POLICY.gamma)
     for rows in (slice(0, n), slice(n // 2, n)):
-        got = td_errors(state.fast, problem, _POLICY.gamma, rows)
+        got = td_errors(state.fast, block_of(problem, rows), _POLICY.gamma)
         assert got.dtype == np.float32
         np.testing.assert_allclose(got, expected[rows], rtol=1e-4, atol=1e-5)
 
@@ -253,7 +253,7 @@ def test_training_that_diverges_is_refused_with_what_to_do() -> None:
 def test_distinct_states_point_back_to_every_row() -> None:
     """Shared states are kept once; indexing gives x and next_x back bit for bit."""
     rows = random_problem(50)
-    states, here, there = distinct_states(rows)
+    states, here, there = distinct_states(rows.x, rows.next_x)
     assert states[here].tobytes() == rows.x.tobytes()
     assert states[there].tobytes() == rows.next_x.tobytes()
     unique = {row.tobytes() for row in np.concatenate((rows.x, rows.next_x))}
