@@ -201,6 +201,13 @@ def test_slots_outside_the_ring_or_beyond_the_first_free_one_are_refused(slots: 
     assert array_digest(buffer.snapshot()) == before
 
 
+def test_the_ring_goes_on_after_slots_that_were_filled_by_name() -> None:
+    """`extend` takes the slots that are still free first."""
+    buffer = EpisodicBuffer(SPEC, 4)
+    buffer.write(make_rows(3, 0), np.array([0, 1, 2], np.int32))
+    assert buffer.extend(make_rows(2, 1)).tolist() == [3, 0]
+
+
 @pytest.mark.parametrize("slots", [[0], [2, 3], [7, 1, 5, 3]])
 def test_a_new_row_starts_without_metadata(slots: list[int]) -> None:
     """What was known of the row that left is not said of the one that took its slot, however it was chosen."""
@@ -252,8 +259,10 @@ def test_handles_from_before_another_capacity_are_outdated(capacity: int) -> Non
     assert buffer.current(*handles).all()
     assert not other.current(*handles).any()
     assert other.metadata.priority[:2].tolist() == ([1, 2] if capacity == 2 else [3, 4])
-    more = make_rows(20, 5)
-    buffer.extend(more)
+    kept, more = other.rows(), make_rows(20, 5)
+    other.extend(more.take(slice(0, 1)))
+    newest = joined(SPEC, [kept, more.take(slice(0, 1))])
+    assert same(other.rows(), newest.take(slice(max(0, len(newest) - capacity), None)))
     other.extend(more)
     assert same(other.rows(), more.take(slice(20 - capacity, 20)))
     assert not other.current(*handles).any()
