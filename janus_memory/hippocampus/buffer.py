@@ -126,7 +126,7 @@ class EpisodicBuffer:
 
         Args:
             rows: n transitions.
-            slots: int32 [n]. Free slots are filled in order, without a gap. A slot may be named more than once:
+            slots: int32 [n]. Free slots are filled without a gap. A slot may be named more than once:
                 the last row stays.
 
         Raises:

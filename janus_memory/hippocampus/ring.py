@@ -222,14 +222,11 @@ class Ring:
                 f"market {self.spec.name}: {n} rows for slots of shape {slots.shape}; nothing was written; "
                 "name one slot a row"
             )
-        lowest, size = int(slots.min(initial=0)), max(self.size, int(slots.max(initial=-1)) + 1)
-        if (
-            lowest < 0
-            or size > self.capacity
-            or len(np.unique(slots[slots >= self.size])) != size - self.size
-        ):
+        size = max(self.size, int(slots.max(initial=-1)) + 1)
+        gaps = size > self.size and len(np.unique(slots[slots >= self.size])) < size - self.size
+        if gaps or size > self.capacity or slots.min(initial=0) < 0:
             raise ReplayError(
                 f"market {self.spec.name}: slots {slots.min()} to {slots.max()} of a ring of {self.capacity} with "
-                f"{self.size} rows; nothing was written; fill free slots in order, then overwrite"
+                f"{self.size} rows; nothing was written; fill free slots without a gap, then overwrite"
             )
         return size
