@@ -109,7 +109,7 @@ class Domains:
 
     def _looked_up(self, names: NDArray[np.bytes_]) -> I4:
         """One compiled pass, interrupted by the names that are new."""
-        words = np.ascontiguousarray(names).view(np.uint64).reshape(len(names), _WORDS)
+        words = np.ascontiguousarray(names, f"S{ID_BYTES}").view(np.uint64).reshape(len(names), _WORDS)
         codes = np.empty(len(names), np.int32)
         row = _look_up(words, 0, codes, self._words, self._table, _KNOWN)
         while row < len(names):

@@ -103,6 +103,7 @@ def test_a_writer_that_races_with_training_corrupts_nothing(eviction: Eviction) 
     reward, td = numbers(arrays["buffer/rows/reward"]), numbers(arrays["buffer/metadata/td_error"])
     assert 0 < stale < submitted
     assert store.stale_updates == stale + gone
+    assert (numbers(arrays["sampler/priority"]) == numbers(arrays["buffer/metadata/priority"])).all()
     assert judged.any()
     assert (td[judged] == reward[judged] + 1).all()
     assert not td[~judged].any()
@@ -179,6 +180,39 @@ def test_new_rows_get_the_largest_priority_held() -> None:
     store.update((everything, np.ones(3, np.uint32)), [0.25, 0.5, 0.125])
     store.insert(make_rows(2, 2))
     assert priority_of(store) == [0.25, 0.5, 0.125, 0.5, 0.5]
+
+
+def test_the_lowest_updated_priority_leaves_first() -> None:
+    """Eviction follows what updates wrote, not what the rows came with."""
+    store = make_store(capacity=4, eviction="lowest_priority", lambda_reward=0.0)
+    slots = store.insert(make_rows(4, 0))
+    store.update((slots, np.ones(4, np.uint32)), [5, 0.25, 0.5, 7])
+    assert store.insert(make_rows(2, 1)).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("method", ["insert", "sample", "update", "probabilities", "stats", "snapshot"])
+def test_every_method_waits_for_the_one_that_is_under_way(method: str) -> None:
+    """Nothing is read or written while another thread is inside the store."""
+    store = make_store()
+    store.insert(make_rows(9, 0))
+    batch = store.sample(4, 1.0, 0)
+    arguments: dict[str, tuple[Any, ...]] = {
+        "insert": (make_rows(2, 1),),
+        "sample": (4, 1.0, 0),
+        "update": (batch, np.ones(4)),
+    }
+    done = threading.Event()
+
+    def call() -> None:
+        getattr(store, method)(*arguments.get(method, ()))
+        done.set()
+
+    caller = threading.Thread(target=call)
+    with store._lock:
+        caller.start()
+        assert not done.wait(0.05)
+    assert done.wait(60)
+    caller.join()
 
 
 def priority_of(store: ReplayStore) -> list[float]:
