@@ -87,7 +87,6 @@ class WaitingRoom:
         if held is not None:
             waiting = frame.number(held)
             if frame.order[number] <= frame.order[waiting]:
-                self._open[key] = waiting  # keeps its age
                 frame.pairs.append((number, waiting))
                 return
             del self._open[key]

@@ -65,15 +65,15 @@ class Noting(LinearQ):
 
 
 class Broken(LinearQ):
-    """A `LinearQ` that answers nonsense while `sick`."""
+    """A `LinearQ` that answers nonsense to batches of `sick_at` rows."""
 
-    def __init__(self, answer: NDArray[np.float32]) -> None:
+    def __init__(self, answer: NDArray[np.float32], sick_at: int) -> None:
         super().__init__()
-        self.answer, self.sick = answer, True
+        self.answer, self.sick_at = answer, sick_at
 
     def update(self, batch: Batch, weights: NDArray[np.float32]) -> NDArray[np.float32]:
         """Learn, or answer nonsense."""
-        return self.answer if self.sick else super().update(batch, weights)
+        return self.answer if len(batch) == self.sick_at else super().update(batch, weights)
 
 
 def walks(n: int, *, seed: int = 0, episodes: int = 3, shuffled: bool = False) -> Transitions:

@@ -90,6 +90,13 @@ def test_a_row_that_comes_late_is_settled_by_the_one_that_waits() -> None:
     assert names(room.release()) == [3]
 
 
+def test_nothing_follows_a_late_row_that_is_done() -> None:
+    """Even if the row that waits begins where it ended."""
+    rows = rows_of(state=[1, 2], done=[1, 0])
+    left = WaitingRoom(SPEC, 10).admit(rows.take(np.array([1, 0])))
+    assert (names(left), left.next_action.tolist()) == ([1], [-1])
+
+
 def test_vector_actions_are_filled_too() -> None:
     """A next action that is not known is a row of NaN."""
     spec = MarketSpec("fx", ("a",), "vector", 2)
