@@ -1,14 +1,17 @@
 """Formulas of the rule language as values: immutable trees that are grounded on a batch of rows.
 
-A term gives a number for each row, a formula a truth for each row. Nothing is compiled or executed: `value` and
-`truth` walk the tree.
+A term gives a number for each row, a formula a truth for each row. `value` and `truth` walk the tree in the
+namespace of the rows: in numpy they compute in float64 and refuse what is not finite; in jax.numpy they can be traced,
+compiled and differentiated, and a comparison that meets NaN or infinity has the truth NaN. A constant may stay a
+single number: arrays of one number and of n numbers mix as usual.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import reduce
-from typing import TYPE_CHECKING, Literal, Protocol
+from operator import eq, ge, gt, le, lt, mul, ne
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from scipy.special import expit
@@ -17,9 +20,9 @@ from janus_memory.errors import RuleError
 from janus_memory.logic import connectives
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from numpy.typing import NDArray
+    from janus_memory.logic.connectives import Truth
 
 __all__ = [
     "Absolute",
@@ -43,39 +46,40 @@ __all__ = [
 
 Operator = Literal["<", "<=", ">", ">=", "==", "!="]
 
-_CRISP: dict[Operator, np.ufunc] = {
-    "<": np.less,
-    "<=": np.less_equal,
-    ">": np.greater,
-    ">=": np.greater_equal,
-    "==": np.equal,
-    "!=": np.not_equal,
-}
+_CRISP: dict[Operator, Callable[[Any, Any], Any]] = {"<": lt, "<=": le, ">": gt, ">=": ge, "==": eq, "!=": ne}
+# So many softnesses away a truth is 0 or 1 to the last bit; beyond it exp would overflow and spoil gradients.
+_FAR = 1e3
+# The smallest normal float32: a smaller softness would be 0 where rows are float32.
+_LEAST_SOFTNESS = 2.0**-126
+
+
+# As `connectives.Truth`, or a single number.
+Values: TypeAlias = Any
 
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """The rows a formula is grounded on, in the user's own units.
+    """The rows a formula is grounded on, in the user's own units; all arrays numpy's or all JAX's.
 
     Attributes:
-        state: float64 [n, d].
-        action: int32 [n], or float32 [n, m] for vector actions.
-        next_state, reward: float64 [n, d] and [n]; None where only states and actions are known.
+        state: [n, d], float64 in numpy, JAX's own float there.
+        action: int32 [n], or float [n, m] for vector actions.
+        next_state, reward: [n, d] and [n] as the state; None where only states and actions are known.
         eps: stable variant of the connectives; 0 is the plain one.
     """
 
-    state: NDArray[np.float64]
-    action: NDArray[np.int32] | NDArray[np.float32]
-    next_state: NDArray[np.float64] | None = None
-    reward: NDArray[np.float64] | None = None
+    state: Values
+    action: Values
+    next_state: Values | None = None
+    reward: Values | None = None
     eps: float = 0.0
 
 
 class Term(Protocol):
     """A number for each row."""
 
-    def value(self, ground: Ground) -> NDArray[np.float64]:
-        """Float64 [n]."""
+    def value(self, ground: Ground) -> Values:
+        """[n] numbers, or one for all rows."""
 
     def parts(self) -> tuple[Term | Formula, ...]:
         """What it is made of."""
@@ -84,8 +88,8 @@ class Term(Protocol):
 class Formula(Protocol):
     """A truth for each row."""
 
-    def truth(self, ground: Ground) -> NDArray[np.float64]:
-        """Float64 [n] in [0, 1]."""
+    def truth(self, ground: Ground) -> Truth:
+        """[n] in [0, 1], or one for all rows."""
 
     def parts(self) -> tuple[Term | Formula, ...]:
         """What it is made of."""
@@ -104,9 +108,9 @@ class Number(_Leaf):
 
     number: float
 
-    def value(self, ground: Ground) -> NDArray[np.float64]:
-        """The constant for each row."""
-        return np.full(len(ground.state), self.number)
+    def value(self, ground: Ground) -> Values:  # noqa: ARG002  (the same on all rows)
+        """The constant."""
+        return self.number
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,17 +120,17 @@ class Feature(_Leaf):
     index: int
     of_next: bool = False
 
-    def value(self, ground: Ground) -> NDArray[np.float64]:
+    def value(self, ground: Ground) -> Values:
         """The feature's column."""
         source = ground.next_state if self.of_next else ground.state
-        return np.ascontiguousarray(_known(source, "next state")[:, self.index])
+        return _known(source, "next state")[:, self.index]
 
 
 @dataclass(frozen=True, slots=True)
 class Reward(_Leaf):
     """The reward of the row."""
 
-    def value(self, ground: Ground) -> NDArray[np.float64]:
+    def value(self, ground: Ground) -> Values:
         """The rewards."""
         return _known(ground.reward, "reward")
 
@@ -137,7 +141,7 @@ class ActionComponent(_Leaf):
 
     index: int
 
-    def value(self, ground: Ground) -> NDArray[np.float64]:
+    def value(self, ground: Ground) -> Values:
         """The component's column."""
         action = ground.action
         if action.ndim != 2 or self.index >= action.shape[1]:
@@ -145,7 +149,7 @@ class ActionComponent(_Leaf):
                 f"action[{self.index}] does not exist in actions of shape {action.shape[1:]}; "
                 "nothing was evaluated; use a component below the action's size"
             )
-        return action[:, self.index].astype(np.float64)
+        return action[:, self.index].astype(ground.state.dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +159,9 @@ class Sum:
     signs: tuple[int, ...]
     terms: tuple[Term, ...]
 
-    def value(self, ground: Ground) -> NDArray[np.float64]:
+    def value(self, ground: Ground) -> Values:
         """From left to right."""
-        total = np.zeros(len(ground.state))
+        total: Values = 0.0
         for sign, term in zip(self.signs, self.terms, strict=True):
             total = total + sign * term.value(ground)
         return total
@@ -173,9 +177,9 @@ class Product:
 
     terms: tuple[Term, ...]
 
-    def value(self, ground: Ground) -> NDArray[np.float64]:
+    def value(self, ground: Ground) -> Values:
         """From left to right."""
-        return reduce(np.multiply, [term.value(ground) for term in self.terms])
+        return reduce(mul, [term.value(ground) for term in self.terms])
 
     def parts(self) -> tuple[Term | Formula, ...]:
         """The terms."""
@@ -188,9 +192,9 @@ class Absolute:
 
     term: Term
 
-    def value(self, ground: Ground) -> NDArray[np.float64]:
+    def value(self, ground: Ground) -> Values:
         """|term|."""
-        return np.abs(self.term.value(ground))
+        return abs(self.term.value(ground))
 
     def parts(self) -> tuple[Term | Formula, ...]:
         """The term."""
@@ -210,18 +214,25 @@ class Compare:
     right: Term
     softness: float | None
 
-    def truth(self, ground: Ground) -> NDArray[np.float64]:
+    def truth(self, ground: Ground) -> Truth:
         """0 or 1 where crisp, 1/2 at equality where soft."""
         left, right = self.left.value(ground), self.right.value(ground)
-        if not (np.isfinite(left).all() and np.isfinite(right).all()):
+        xp, number = connectives.namespace(left, right), ground.state.dtype
+        finite = xp.isfinite(left) & xp.isfinite(right)
+        if xp is not np:
+            return xp.where(finite, self._of(left, right, xp, number), np.nan)
+        if not finite.all():
             raise RuleError("a comparison meets NaN or infinity; nothing was evaluated; repair the rows")
+        return self._of(left, right, xp, number)
+
+    def _of(self, left: Values, right: Values, xp: Any, number: Any) -> Truth:
         if self.softness is None:
-            return np.asarray(_CRISP[self.operator](left, right), np.float64)
-        z = (left - right) / self.softness
+            return xp.asarray(_CRISP[self.operator](left, right), number)
+        z = xp.clip((left - right) / max(self.softness, _LEAST_SOFTNESS), -_FAR, _FAR)
         if self.operator in {"==", "!="}:
-            near = np.exp(-0.5 * z * z)
+            near = xp.exp(-0.5 * z * z)
             return near if self.operator == "==" else 1.0 - near
-        return np.asarray(expit(z if self.operator in {">", ">="} else -z), np.float64)
+        return _sigmoid(z if self.operator in {">", ">="} else -z, xp)
 
     def parts(self) -> tuple[Term | Formula, ...]:
         """Both sides."""
@@ -235,9 +246,9 @@ class ActionIs(_Leaf):
     index: int
     same: bool
 
-    def truth(self, ground: Ground) -> NDArray[np.float64]:
+    def truth(self, ground: Ground) -> Truth:
         """0 or 1."""
-        return np.asarray((ground.action == self.index) == self.same, np.float64)
+        return ((ground.action == self.index) == self.same).astype(ground.state.dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +257,7 @@ class Not:
 
     formula: Formula
 
-    def truth(self, ground: Ground) -> NDArray[np.float64]:
+    def truth(self, ground: Ground) -> Truth:
         """1 - a."""
         return connectives.negation(self.formula.truth(ground))
 
@@ -261,7 +272,7 @@ class And:
 
     formulas: tuple[Formula, ...]
 
-    def truth(self, ground: Ground) -> NDArray[np.float64]:
+    def truth(self, ground: Ground) -> Truth:
         """From left to right."""
         truths = [formula.truth(ground) for formula in self.formulas]
         return reduce(lambda a, b: connectives.conjunction(a, b, ground.eps), truths)
@@ -277,7 +288,7 @@ class Or:
 
     formulas: tuple[Formula, ...]
 
-    def truth(self, ground: Ground) -> NDArray[np.float64]:
+    def truth(self, ground: Ground) -> Truth:
         """From left to right."""
         truths = [formula.truth(ground) for formula in self.formulas]
         return reduce(lambda a, b: connectives.disjunction(a, b, ground.eps), truths)
@@ -294,7 +305,7 @@ class Implies:
     condition: Formula
     consequence: Formula
 
-    def truth(self, ground: Ground) -> NDArray[np.float64]:
+    def truth(self, ground: Ground) -> Truth:
         """1 - a + a b."""
         return connectives.implication(
             self.condition.truth(ground), self.consequence.truth(ground), ground.eps
@@ -318,7 +329,15 @@ def _walk(root: Term | Formula) -> Iterator[Term | Formula]:
         yield from _walk(part)
 
 
-def _known(source: NDArray[np.float64] | None, what: str) -> NDArray[np.float64]:
+def _sigmoid(z: Values, xp: Any) -> Truth:
+    if xp is np:
+        return expit(z)
+    from jax.nn import sigmoid  # noqa: PLC0415  (the live path does without JAX)
+
+    return sigmoid(z)
+
+
+def _known(source: Values | None, what: str) -> Values:
     if source is None:
         raise RuleError(f"a formula mentions the {what}, which is not known here; nothing was evaluated")
     return source

@@ -12,15 +12,19 @@ from janus_memory.errors import RuleError
 from janus_memory.logic import connectives
 from janus_memory.logic.formulas import Ground, needs_outcome
 from janus_memory.logic.grammar import Vocabulary, parse_rule
+from janus_memory.logic.presets import expand
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from janus_memory.config import RuleSettings
+    from janus_memory.logic.connectives import Truth
     from janus_memory.logic.grammar import ParsedRule
     from janus_memory.transition import Transitions
+
+    PolicyTruth = Callable[[Truth, Truth], Truth]
 
 __all__ = ["KnowledgeBase", "rule_truths", "satisfaction", "violations"]
 
@@ -55,7 +59,7 @@ class KnowledgeBase:
         """Read a market's rules.
 
         Args:
-            rules: name, text and weight of each.
+            rules: name, text and weight of each; presets are written out.
             features: feature names in the order of the state.
             action_names: names of discrete actions, in the order of their indices; may be empty.
             n_actions: number of discrete actions where they have no names; without both, actions are vectors.
@@ -65,6 +69,7 @@ class KnowledgeBase:
             RuleError: a rule cannot be read, its weight is not a finite number >= 0, or a name occurs twice.
         """
         known = Vocabulary(tuple(features), tuple(action_names), n_actions or len(action_names))
+        rules = expand(rules, known)
         seen: set[str] = set()
         for rule in rules:
             if rule.name in seen:
@@ -97,7 +102,7 @@ class KnowledgeBase:
             reward=rows.reward.astype(np.float64),
             eps=self._eps,
         )
-        return self._columns(range(len(self.names)), ground)
+        return np.asarray(self._columns(range(len(self.names)), ground), np.float64)
 
     def policy_truths(
         self, state: NDArray[np.float32]
@@ -119,30 +124,69 @@ class KnowledgeBase:
                 "policy truths are tabulated for discrete actions and this market's are vectors; "
                 "nothing was evaluated"
             )
-        out = [needs_outcome(rule.formula) for rule in self._rules]
-        used = [number for number, left in enumerate(out) if not left]
+        used, left_out = self._policy_rules()
         values = state.astype(np.float64)
         table = np.zeros((len(state), len(used), self._n_actions), np.float32)
         for action in range(self._n_actions):
             chosen = np.full(len(state), action, np.int32)
             table[:, :, action] = self._columns(used, Ground(values, chosen, eps=self._eps))
-        names = self.names
-        return (
-            table,
-            tuple(names[number] for number in used),
-            tuple(name for name, left in zip(names, out, strict=True) if left),
-        )
+        return table, self._named(used), self._named(left_out)
 
-    def _columns(self, numbers: Sequence[int], ground: Ground) -> NDArray[np.float64]:
-        table = np.zeros((len(ground.state), len(numbers)))
-        for column, number in enumerate(numbers):
+    def policy_truth_function(
+        self, eps: float = connectives.STABLE
+    ) -> tuple[PolicyTruth, tuple[str, ...], tuple[str, ...]]:
+        """Truth of each rule at given states under given action vectors, differentiable in both, for L_logic at pi(s).
+
+        The function takes states float [n, d] in the user's own units and actions float [n, m], and returns
+        [n, Rp] in [0, 1]. On JAX arrays it can be traced, compiled and differentiated, in JAX's own precision, and
+        has NaN where a rule meets NaN or infinity; on numpy arrays it computes in float64 and refuses them. A crisp
+        comparison has no slope: what it says of an action trains nothing.
+
+        Args:
+            eps: stable variant of the connectives.
+
+        Returns:
+            The function, the Rp rules used, and the rules left out because they mention the reward or the next state.
+
+        Raises:
+            RuleError: the market's actions are discrete. The function itself raises it for an action component
+                that does not exist, when it is traced.
+        """
+        if self._n_actions:
+            raise RuleError(
+                "this market's actions are discrete; nothing was evaluated; policy_truths tabulates their truths"
+            )
+        used, left_out = self._policy_rules()
+
+        def truth(state: Truth, action: Truth) -> Truth:
+            xp = connectives.namespace(state, action)
+            values = state.astype(np.float64) if xp is np else xp.asarray(state)
+            return self._columns(used, Ground(values, xp.asarray(action), eps=eps))
+
+        return truth, self._named(used), self._named(left_out)
+
+    def _policy_rules(self) -> tuple[list[int], list[int]]:
+        """The rules that a policy can be judged by before it acts, and the others."""
+        known: tuple[list[int], list[int]] = [], []
+        for number, rule in enumerate(self._rules):
+            known[needs_outcome(rule.formula)].append(number)
+        return known
+
+    def _named(self, numbers: Sequence[int]) -> tuple[str, ...]:
+        return tuple(self.names[number] for number in numbers)
+
+    def _columns(self, numbers: Sequence[int], ground: Ground) -> Truth:
+        """Truths of these rules, [n, len(numbers)], in the namespace and precision of the ground."""
+        xp, n = connectives.namespace(ground.state), len(ground.state)
+        columns: list[Truth] = []
+        for number in numbers:
             try:
                 # Overflow is a verdict, not an accident: a soft comparison saturates, a crisp one refuses.
                 with np.errstate(over="ignore", invalid="ignore"):
-                    table[:, column] = self._rules[number].formula.truth(ground)
+                    columns.append(xp.broadcast_to(self._rules[number].formula.truth(ground), (n,)))
             except RuleError as error:
                 raise RuleError(f"rule {self.names[number]!r}: {error}") from None
-        return table
+        return xp.stack(columns, axis=1) if columns else xp.zeros((n, 0))
 
 
 def violations(truths: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -159,7 +203,9 @@ def rule_truths(
 ) -> NDArray[np.float64]:
     """Each rule's truth on a domain of rows by its own quantifier (all `forall` where none is given); [R]."""
     every = connectives.forall(truths, p)
-    return every if exists is None else np.where(exists, connectives.exists(truths, p), every)
+    if exists is not None:
+        every = np.where(exists, connectives.exists(truths, p), every)
+    return np.asarray(every, np.float64)
 
 
 def satisfaction(
@@ -176,10 +222,7 @@ def satisfaction(
         p: of both aggregators.
         exists: bool [R], which rules are existential; None where all are universal.
     """
-    error = 0.0
-    for share, truth in zip(_shares(weights), rule_truths(truths, exists, p), strict=True):
-        error += float(share) * math.pow(1.0 - float(truth), p)
-    return 1.0 - math.pow(min(error, 1.0), 1.0 / p)
+    return float(connectives.forall(rule_truths(truths, exists, p), p, weights=weights))
 
 
 def _shares(weights: NDArray[np.float64]) -> NDArray[np.float64]:

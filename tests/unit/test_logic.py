@@ -20,7 +20,7 @@ from janus_memory.logic.connectives import (
     implication,
     negation,
 )
-from janus_memory.logic.examples import EXAMPLE_RULES
+from janus_memory.logic.presets import EXAMPLE_RULES
 from janus_memory.transition import MarketSpec, Transitions
 
 SPEC = MarketSpec("fx", ("x", "y"), "discrete", 3, ("short", "flat", "long"))
@@ -76,7 +76,7 @@ def test_truth_table(a: float, b: float, both: float, either: float, then: float
     """Worked by hand; the corners are classical logic. The stable variants stay within 2 eps of it."""
     left, right = np.float64(a), np.float64(b)
     for e in (0.0, STABLE):
-        found = [op(left, right, e) for op in (conjunction, disjunction, implication)]  # type: ignore[arg-type]  # a scalar is the smallest array
+        found = [op(left, right, e) for op in (conjunction, disjunction, implication)]
         assert np.abs(np.array(found) - [both, either, then]).max() <= 2 * e
 
 
