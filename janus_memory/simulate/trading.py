@@ -24,7 +24,7 @@ from janus_memory.simulate.features import ACCOUNT_FEATURES, market_features
 from janus_memory.transition import ID_BYTES, Transitions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -54,6 +54,16 @@ class Costs:
     def per_change(self) -> float:
         """Cost of changing the position by one, in the quote currency."""
         return self.notional * self.spread / 2 + self.commission
+
+
+@dataclass(frozen=True, slots=True)
+class _TradingDay:
+    """The bars [first, last) of an episode and the moments of its decisions, UTC nanoseconds [last - first - 1]."""
+
+    date: str
+    first: int
+    last: int
+    times: NDArray[np.int64]
 
 
 class Market:
@@ -91,31 +101,53 @@ class Market:
 
     def episodes(self, session: Session) -> Iterator[list[Transitions]]:
         """Day by day, one episode (rows in time order) for each agent; days of one bar hold none."""
+        for day in self._trading_days(session):
+            yield [self._episode(agent, day) for agent in self.agents]
+
+    def play(
+        self, session: Session, agent_id: str, choose: Callable[[NDArray[np.float32]], int]
+    ) -> Iterator[Transitions]:
+        """Day by day, the episode of a trader of one's own, paid and told as the simulated agents are.
+
+        Args:
+            session: its days are traded one after the other, each from a flat start.
+            agent_id: the trader's name.
+            choose: the action (0 short, 1 flat, 2 long) at a state, float32 [d] in the market's own units.
+        """
+        for day in self._trading_days(session):
+            action = np.ones(day.last - day.first - 1, np.int32)
+            for bar in range(len(action)):
+                # A state depends on the positions taken before it alone: those still open are not looked at.
+                states, _ = self._account(action.astype(np.float64) - 1, day.first, day.last)
+                action[bar] = choose(states[bar])
+            yield self._rows(agent_id, day, action)
+
+    def _trading_days(self, session: Session) -> Iterator[_TradingDay]:
         ends, offset = session.bar_ends(self._bars), session.days[0].first
         spans = [(day.date, day.first, day.last) for day in session.days]
         if self._bars.is_daily:
             spans = [(spans[-1][0], spans[0][1], spans[-1][2])]
         for date, first, last in spans:
             if last - first > 1:
-                times = ends[first - offset : last - 1 - offset]
-                yield [self._episode(agent, date, first, last, times) for agent in self.agents]
+                yield _TradingDay(date, first, last, ends[first - offset : last - 1 - offset])
 
-    def _episode(
-        self, agent: Agent, date: str, first: int, last: int, times: NDArray[np.int64]
-    ) -> Transitions:
-        """One agent's rows over the bars [first, last); `times` are its moments of decision."""
-        n = last - first - 1
-        seed = derive_seed(self._seed, self._spec.name, date, agent.name)
-        action = decide(agent, self._bars.close, first, last - 1, seed)
-        states, reward = self._account(action.astype(np.float64) - 1, first, last)
+    def _episode(self, agent: Agent, day: _TradingDay) -> Transitions:
+        """One agent's rows over a day."""
+        seed = derive_seed(self._seed, self._spec.name, day.date, agent.name)
+        return self._rows(agent.name, day, decide(agent, self._bars.close, day.first, day.last - 1, seed))
+
+    def _rows(self, agent_id: str, day: _TradingDay, action: NDArray[np.int32]) -> Transitions:
+        """What comes of a day's actions."""
+        n = len(action)
+        states, reward = self._account(action.astype(np.float64) - 1, day.first, day.last)
         rows = Transitions.empty(self._spec, n)
-        episode = f"{self._bars.instrument}/{agent.name}/{date}"
+        episode = f"{self._bars.instrument}/{agent_id}/{day.date}"
         rows.transition_id[:] = [self._id(f"{episode}/{self._seed}/{k}") for k in range(n)]
         rows.instrument[:] = self._bars.instrument.encode()
         rows.domain[:] = rows.instrument
-        rows.agent_id[:] = agent.name.encode()
+        rows.agent_id[:] = agent_id.encode()
         rows.episode_id[:] = episode.encode()
-        rows.timestamp[:] = times
+        rows.timestamp[:] = day.times
         rows.state[:], rows.next_state[:] = states[:-1], states[1:]
         rows.action[:], rows.reward[:] = action, reward
         rows.done[-1] = 1

@@ -212,6 +212,25 @@ def test_rewards_and_account_of_a_worked_day(bars: Bars) -> None:
     np.testing.assert_allclose(states[:, 2], [0, 0, -0.1, 0], atol=1e-7)
 
 
+def test_a_trader_of_ones_own_is_paid_as_an_agent_is(market: Market, weeks: list[Session]) -> None:
+    """Who repeats an agent's actions at the states it is shown gets that agent's rows; a day starts flat."""
+    for agent in (0, 7):
+        whole = Transitions.concatenate([day[agent] for day in market.episodes(weeks[3])])
+        shown: list[np.typing.NDArray[np.float32]] = []
+
+        def repeat(
+            state: np.typing.NDArray[np.float32],
+            whole: Transitions = whole,
+            shown: list[np.typing.NDArray[np.float32]] = shown,
+        ) -> int:
+            shown.append(state.copy())
+            return int(whole.action[len(shown) - 1])
+
+        own = Transitions.concatenate(list(market.play(weeks[3], market.agents[agent].name, repeat)))
+        assert own.canonical_bytes() == whole.canonical_bytes()
+        np.testing.assert_array_equal(shown, whole.state)
+
+
 def test_the_seed_decides_everything(bars: Bars, weeks: list[Session], market: Market) -> None:
     rows = _rows(market, weeks[3]).canonical_bytes()
     assert _rows(Market(SPEC, bars, Costs(), seed=0), weeks[3]).canonical_bytes() == rows
