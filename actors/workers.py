@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["RayWorkers", "connect"]
 
 RESTARTS = 5
+_NAMES = ("transition_id", "instrument", "agent_id", "episode_id", "domain")
 
 
 class RayWorkers:
@@ -96,8 +98,11 @@ class RayWorkers:
         """Truths in fixed blocks of rows: here, or over the replay actors where rows are many; float64 [n, R]."""
         if len(rows) <= self._settings.replay.parallel_min_rows:
             return self._here.truths(rules, rows)
+        # No rule asks for a name, and they are a large part of a row.
+        nameless = {name: np.zeros(len(rows), "S1") for name in _NAMES}
+        light = replace(rows, **nameless)
         return self._over_replay_actors(
-            len(rows), lambda actor, run: actor.truths_of_blocks.remote(rules, rows.take(run))
+            len(rows), lambda actor, run: actor.truths_of_blocks.remote(rules, light.take(run))
         )
 
     def policy_truths(self, rules: KnowledgeBase, state: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from janus_memory.replay.laws import importance_weights, law
-from janus_memory.replay.priorities import beta_at, draw_rows, effective_sample_size, priorities
+from janus_memory.replay.priorities import beta_at, priorities
 from janus_memory.replay.problem import ReplayProblem
 from tests.unit.replay_rows import plain_forward, plain_td
 
@@ -55,7 +55,7 @@ def plain_night(
             p = priorities(td, problem.violation, problem.reward, replay)
         share = law(replay.strategy, p, problem.domain, problem.timestamp, replay)
         if t % every == 0:
-            seen = (float(np.abs(td).mean()), effective_sample_size(share))
+            seen = (float(np.abs(td).mean()), float(1 / np.sum(share**2)))
         drawn = _draw(share, problem.domain, night_uniforms(state, t, replay.batch), replay)
         np.add.at(count, drawn, 1)
         beta = beta_at(t, total, replay)
@@ -109,6 +109,14 @@ def plain_loss(
     rule_share = batch.rule_weight / batch.rule_weight.sum()
     sat = float(1 - np.sqrt((rule_share * (1 - forall) ** 2).sum()))
     return float((w * huber).mean()) + policy.lambda_logic * (1 - sat), sat
+
+
+def draw_rows(share: NDArray[np.float64], uniforms: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Inverse-CDF draws: the first row whose cumulative probability exceeds u, always one that has some."""
+    cumulative = np.cumsum(share)
+    below = np.minimum(uniforms * cumulative[-1], np.nextafter(cumulative[-1], 0))
+    drawn: NDArray[np.intp] = np.searchsorted(cumulative, below, side="right")
+    return drawn
 
 
 def _draw(

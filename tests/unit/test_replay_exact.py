@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from janus_memory.config import ReplaySettings
 from janus_memory.errors import ConfigError, InsufficientData, ReplayError
 from janus_memory.replay.exact import refresh_and_draw
+from janus_memory.replay.laws import law
 from janus_memory.replay.power import power
-from janus_memory.replay.priorities import priorities, probabilities
+from janus_memory.replay.priorities import priorities
 from janus_memory.replay.sum_tree import Backend
 from tests.unit.replay_oracle import wrong_draws
 
@@ -45,7 +46,8 @@ def test_draws_equal_a_cumulative_sum_of_the_law(backend: Backend, n: int, alpha
     kept = [column.copy() for column in columns]
     uniforms = np.concatenate([_EDGES, rng.random(3_000)])
     drawn = refresh_and_draw(*columns, uniforms, replay, backend=backend)
-    share = probabilities(priorities(*columns, replay), alpha)
+    nothing = np.zeros(n, np.int64)
+    share = law("prioritized_loss", priorities(*columns, replay), nothing.astype(np.int32), nothing, replay)
     assert wrong_draws(share, np.arange(n, dtype=np.int32), uniforms, drawn.slots) == 0
     np.testing.assert_allclose(drawn.probability, share[drawn.slots], rtol=1e-12)
     np.testing.assert_allclose(drawn.mass / drawn.total, share, rtol=1e-12)

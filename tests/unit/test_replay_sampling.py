@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from janus_memory.config import ReplaySettings, Strategy
 from janus_memory.replay.laws import law
-from janus_memory.replay.priorities import draw_rows
 from janus_memory.replay.sampling import draw, masses, shares
+from tests.unit.replay_definition import draw_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
