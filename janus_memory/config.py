@@ -215,12 +215,21 @@ class SleepSettings(_Record, frozen=True, kw_only=True):
         return self.warmup_rows or max(500, 10 * d)
 
 
-class RuleSettings(_Record, frozen=True, kw_only=True):
-    """One logic rule: its name, its text (docs/rules.md) and its weight."""
+class RuleSettings(_Record, frozen=True, kw_only=True, omit_defaults=True):
+    """One logic rule (docs/rules.md): a name, its weight, and a text or else a preset with its thresholds.
 
-    name: str
-    text: str
+    `names` says what the market calls the features and actions that a preset needs. `None` means the preset's own.
+    """
+
+    name: str = ""
+    text: str = ""
     weight: float = 1.0
+    preset: str = ""
+    limit: float | None = None
+    softness: float | None = None
+    warning: float | None = None
+    stop: float | None = None
+    names: dict[str, str] = {}
 
 
 class MarketSettings(_Record, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from janus_memory.config import (
     Settings,
     SleepSettings,
 )
-from janus_memory.logic.examples import EXAMPLE_RULES
+from janus_memory.logic.presets import EXAMPLE_RULES
 from janus_memory.simulate.behaviour import ACTION_NAMES
 from janus_memory.simulate.features import DEFAULT_FEATURES
 from janus_memory.simulate.sessions import DEFAULT_CALENDAR

@@ -5,24 +5,22 @@ Names are resolved here, so that an error can point at the column. Rules are dat
 
 from __future__ import annotations
 
-import difflib
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Literal, NoReturn, cast
+from typing import Literal, NoReturn, cast
 
-from lark import Lark, Token, Tree, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+from lark import Lark, Token, Tree, UnexpectedInput
 
 from janus_memory.errors import RuleError
 from janus_memory.logic import formulas as f
+from janus_memory.logic.refusals import did_you_mean, known_names, syntax_refusal
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-__all__ = ["MAX_CHARACTERS", "MAX_DEPTH", "ParsedRule", "Vocabulary", "parse_rule"]
+__all__ = ["MAX_CHARACTERS", "MAX_DEPTH", "MAX_RULES", "ParsedRule", "Vocabulary", "parse_rule"]
 
 MAX_CHARACTERS = 2000
 MAX_DEPTH = 32
+MAX_RULES = 100
 
 _GRAMMAR = r"""
 start: [quantifier ":"] _formula
@@ -61,25 +59,6 @@ NAME: /[A-Za-z_][A-Za-z0-9_]*/
 QUOTED: /"[^"]+"/
 %ignore /\s+/
 """
-
-_WORDS = ("forall", "exists", "and", "or", "not", "implies", "action", "next", "reward", "abs")
-
-_EXPECTED = {
-    "COMPARISON": "a comparison (<, <=, >, >=, ==, !=)",
-    "SIGN": "+ or -",
-    "NUMBER": "a number",
-    "NAME": "a name",
-    "QUOTED": 'a name in "..."',
-    "LPAR": "(",
-    "RPAR": ")",
-    "LSQB": "[",
-    "RSQB": "]",
-    "DOT": ".",
-    "STAR": "*",
-    "COLON": ":",
-    "TILDE": "~",
-    "$END": "the end of the rule",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +103,10 @@ def parse_rule(name: str, text: str, vocabulary: Vocabulary) -> ParsedRule:
     try:
         tree = _parser().parse(text)
     except UnexpectedInput as error:
-        raise RuleError(_syntax_message(name, text, error)) from None
+        column, why = syntax_refusal(text, error, (*vocabulary.features, *vocabulary.actions))
+        raise RuleError(
+            f"rule {name!r}, column {column}: {why}; nothing was loaded; docs/rules.md describes the language"
+        ) from None
     _refuse_depth(name, tree)
     return _Reader(name, vocabulary).rule(tree)
 
@@ -145,31 +127,6 @@ def _refuse_depth(name: str, tree: Tree[Token]) -> None:
                 "split it into several rules"
             )
         waiting += [(child, depth + 1) for child in node.children if isinstance(child, Tree)]
-
-
-def _syntax_message(name: str, text: str, error: UnexpectedInput) -> str:
-    column = len(text) + 1
-    found = "the end of the rule"
-    if isinstance(error, UnexpectedCharacters):
-        place = error.pos_in_stream or 0
-        column, found = place + 1, repr(text[place])
-        names: Iterable[str] = error.allowed or ()
-    else:
-        names = error.expected if isinstance(error, UnexpectedToken) else ()
-        token = error.token if isinstance(error, UnexpectedToken) else None
-        if token is not None and token.type != "$END":
-            column, found = (token.start_pos or 0) + 1, repr(str(token))
-            found += _did_you_mean(str(token), _WORDS)
-    expected = ", ".join(sorted({_EXPECTED.get(word, word.lower()) for word in names}))
-    return (
-        f"rule {name!r}, column {column}: did not expect {found}; expected {expected}; "
-        "nothing was loaded; docs/rules.md describes the language"
-    )
-
-
-def _did_you_mean(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {near[0]!r}?)" if near and near[0] != word else ""
 
 
 class _Reader:
@@ -275,7 +232,8 @@ class _Reader:
     def _lookup(self, token: Token, known: tuple[str, ...], kind: str) -> int:
         word = str(token).strip('"') if token.type == "QUOTED" else str(token)
         if word not in known:
-            hint = _did_you_mean(word, known) or f"; known: {', '.join(known) or 'none'}"
+            hint = did_you_mean(word, known if kind == "action" else (*known, "action", "reward"))
+            hint = hint or f"; known: {known_names(known)}"
             self._fail(token, f"unknown {kind} {word!r}{hint}")
         return known.index(word)
 

@@ -167,15 +167,6 @@ def test_a_malformed_file_of_ones_own_is_refused_by_place(
     assert "own.csv, row 1 (line 2), column close: 'one' is not a finite number" in capsys.readouterr().err
 
 
-def test_rules_are_checked_by_name_and_place(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["rules", "check", "janus.toml", "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)
-    assert [row["rule"] for row in rows] == [rule.name for rule in demo_market().rules]
-    config.write_text(config.read_text().replace("abs(position)", "abs(postion)"))
-    assert run(["rules", "check", "janus.toml"]) == 2
-    assert "postion" in capsys.readouterr().err
-
-
 @pytest.mark.usefixtures("config")
 def test_status_shows_sessions_and_fails_where_one_has_failed(
     config: Path, capsys: pytest.CaptureFixture[str]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from janus_memory.config import RuleSettings
 from janus_memory.errors import RuleError
 from janus_memory.logic import KnowledgeBase
-from janus_memory.logic.examples import EXAMPLE_RULES
+from janus_memory.logic.presets import EXAMPLE_RULES
 from janus_memory.logic.grammar import MAX_CHARACTERS, MAX_DEPTH, ParsedRule, Vocabulary, parse_rule
 
 WORDS = Vocabulary(("drawdown", "volatility_24h", "next", "return-1h"), ("short", "flat", "long"), 3)
