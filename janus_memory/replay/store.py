@@ -144,7 +144,7 @@ class ReplayStore:
         """
         n = len(rows)
         v = np.zeros(n, np.float32) if violation is None else _column("violation", violation, n)
-        _check_values(rows.reward.astype(np.float32, copy=False), v)
+        _check_values(_column("reward", rows.reward, n), v)
         with self._lock:
             self._ring.checked(rows)
             codes = self._domains.codes(rows.domain)

@@ -7,6 +7,7 @@ import threading
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -316,6 +317,9 @@ def test_rows_that_cannot_be_judged_are_refused_whole() -> None:
     bad.domain[:] = b"unseen"
     with pytest.raises(ReplayError, match="row 1 has reward nan"):
         store.insert(bad)
+    wide = replace(make_rows(3, 77), reward=np.array([0, 1e300, 0]))
+    with pytest.raises(ReplayError, match="row 1 has reward inf"):
+        store.insert(wide)
     with pytest.raises(ReplayError, match=r"row 2 .*violation 1\.5"):
         store.insert(make_rows(3, 77), np.array([0, 1, 1.5], np.float32))
     with pytest.raises(ReplayError, match="`violation` has shape"):
