@@ -41,6 +41,7 @@ __all__ = [
     "Reward",
     "Sum",
     "Term",
+    "condition",
     "needs_outcome",
 ]
 
@@ -321,6 +322,22 @@ def needs_outcome(formula: Formula) -> bool:
     return any(
         isinstance(part, Reward) or (isinstance(part, Feature) and part.of_next) for part in _walk(formula)
     )
+
+
+def condition(formula: Formula, ground: Ground) -> Truth:
+    """How far a formula has something to say of each row; [n] in [0, 1], or one number for all rows.
+
+    Of `a implies b` that is the truth of a, of formulas joined by `and` or `or` the largest of theirs, and 1 of
+    everything else.
+    """
+    match formula:
+        case Implies():
+            return formula.condition.truth(ground)
+        case And() | Or():
+            xp = connectives.namespace(ground.state)
+            return reduce(xp.maximum, [condition(part, ground) for part in formula.formulas])
+        case _:
+            return np.float64(1.0)
 
 
 def _walk(root: Term | Formula) -> Iterator[Term | Formula]:

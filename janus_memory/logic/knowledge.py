@@ -10,7 +10,7 @@ import numpy as np
 
 from janus_memory.errors import RuleError
 from janus_memory.logic import connectives
-from janus_memory.logic.formulas import Ground, needs_outcome
+from janus_memory.logic.formulas import Ground, condition, needs_outcome
 from janus_memory.logic.grammar import Vocabulary, parse_rule
 from janus_memory.logic.presets import expand
 
@@ -21,12 +21,18 @@ if TYPE_CHECKING:
 
     from janus_memory.config import RuleSettings
     from janus_memory.logic.connectives import Truth
+    from janus_memory.logic.formulas import Formula
     from janus_memory.logic.grammar import ParsedRule
     from janus_memory.transition import Transitions
 
     PolicyTruth = Callable[[Truth, Truth], Truth]
+    TruthFunction = Callable[[Truth, Truth, Truth, Truth], Truth]
 
-__all__ = ["KnowledgeBase", "rule_truths", "satisfaction", "violations"]
+__all__ = ["KnowledgeBase", "rule_truths", "sat_agg", "satisfaction", "violations"]
+
+
+def _truth(formula: Formula, ground: Ground) -> Truth:
+    return formula.truth(ground)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +101,33 @@ class KnowledgeBase:
         Raises:
             RuleError: a rule meets NaN or infinity, or an action component that does not exist.
         """
-        ground = Ground(
-            state=rows.state.astype(np.float64),
-            action=rows.action,
-            next_state=rows.next_state.astype(np.float64),
-            reward=rows.reward.astype(np.float64),
-            eps=self._eps,
-        )
-        return np.asarray(self._columns(range(len(self.names)), ground), np.float64)
+        return np.asarray(self._columns(self._every_rule(), self._rows(rows)), np.float64)
+
+    def conditions(self, rows: Transitions) -> NDArray[np.float64]:
+        """How far each rule has something to say on each transition; float64 [n, R] in [0, 1].
+
+        The truth of what stands before `implies`; 1 for a rule without a condition (`formulas.condition`).
+
+        Raises:
+            RuleError: as `truths`.
+        """
+        return np.asarray(self._columns(self._every_rule(), self._rows(rows), condition), np.float64)
+
+    def truth_function(self, eps: float = 0.0) -> TruthFunction:
+        """`truths` as a function of arrays, for JAX to trace, compile and differentiate.
+
+        The function takes state and next_state float [n, d], action int32 [n] or float [n, m], and reward float [n],
+        in the user's own units, and returns [n, R] in [0, 1]. On JAX arrays it works in JAX's own precision and has
+        NaN where a rule meets NaN or infinity; on numpy arrays it computes in float64 and refuses them.
+
+        Args:
+            eps: stable variant of the connectives.
+        """
+
+        def truth(state: Truth, action: Truth, next_state: Truth, reward: Truth) -> Truth:
+            return self._columns(self._every_rule(), _ground(state, action, next_state, reward, eps=eps))
+
+        return truth
 
     def policy_truths(
         self, state: NDArray[np.float32]
@@ -159,11 +184,15 @@ class KnowledgeBase:
         used, left_out = self._policy_rules()
 
         def truth(state: Truth, action: Truth) -> Truth:
-            xp = connectives.namespace(state, action)
-            values = state.astype(np.float64) if xp is np else xp.asarray(state)
-            return self._columns(used, Ground(values, xp.asarray(action), eps=eps))
+            return self._columns(used, _ground(state, action, eps=eps))
 
         return truth, self._named(used), self._named(left_out)
+
+    def _every_rule(self) -> Sequence[int]:
+        return range(len(self.names))
+
+    def _rows(self, rows: Transitions) -> Ground:
+        return _ground(rows.state, rows.action, rows.next_state, rows.reward, eps=self._eps)
 
     def _policy_rules(self) -> tuple[list[int], list[int]]:
         """The rules that a policy can be judged by before it acts, and the others."""
@@ -175,15 +204,17 @@ class KnowledgeBase:
     def _named(self, numbers: Sequence[int]) -> tuple[str, ...]:
         return tuple(self.names[number] for number in numbers)
 
-    def _columns(self, numbers: Sequence[int], ground: Ground) -> Truth:
-        """Truths of these rules, [n, len(numbers)], in the namespace and precision of the ground."""
+    def _columns(
+        self, numbers: Sequence[int], ground: Ground, ask: Callable[[Formula, Ground], Truth] = _truth
+    ) -> Truth:
+        """What `ask` says of these rules, [n, len(numbers)], in the namespace and precision of the ground."""
         xp, n = connectives.namespace(ground.state), len(ground.state)
         columns: list[Truth] = []
         for number in numbers:
             try:
                 # Overflow is a verdict, not an accident: a soft comparison saturates, a crisp one refuses.
                 with np.errstate(over="ignore", invalid="ignore"):
-                    columns.append(xp.broadcast_to(self._rules[number].formula.truth(ground), (n,)))
+                    columns.append(xp.broadcast_to(ask(self._rules[number].formula, ground), (n,)))
             except RuleError as error:
                 raise RuleError(f"rule {self.names[number]!r}: {error}") from None
         return xp.stack(columns, axis=1) if columns else xp.zeros((n, 0))
@@ -199,13 +230,43 @@ def violations(truths: NDArray[np.float64], weights: NDArray[np.float64]) -> NDA
 
 
 def rule_truths(
-    truths: NDArray[np.float64], exists: NDArray[np.bool_] | None = None, p: float = 2.0
-) -> NDArray[np.float64]:
-    """Each rule's truth on a domain of rows by its own quantifier (all `forall` where none is given); [R]."""
-    every = connectives.forall(truths, p)
-    if exists is not None:
-        every = np.where(exists, connectives.exists(truths, p), every)
-    return np.asarray(every, np.float64)
+    truths: Truth, exists: NDArray[np.bool_] | None = None, p: float = 2.0, eps: float = 0.0
+) -> Truth:
+    """Each rule's truth on a domain of rows by its own quantifier; [R] of the namespace of `truths`.
+
+    Args:
+        truths: [n, R], a row's truth of each rule.
+        exists: bool [R], which rules are existential; None where all are universal.
+        p: of both quantifiers.
+        eps: stable variant of both.
+    """
+    every = connectives.forall(truths, p, eps)
+    if exists is None or not exists.any():
+        return every
+    xp = connectives.namespace(truths)
+    return xp.where(exists, connectives.exists(truths, p, eps), every)
+
+
+def sat_agg(
+    truths: Truth,
+    weights: Truth,
+    p: float = 2.0,
+    exists: NDArray[np.bool_] | None = None,
+    eps: float = 0.0,
+) -> Truth:
+    """SatAgg: the weighted p-mean-error over the rules' truths on a domain of rows; 1 without rules.
+
+    Args:
+        truths: [n, R], a row's truth of each rule.
+        weights: [R], not negative.
+        p: of the quantifiers and of the mean over the rules.
+        exists: bool [R], which rules are existential; None where all are universal.
+        eps: stable variant of the quantifiers and of the mean.
+
+    Returns:
+        A scalar array of the namespace of `truths`.
+    """
+    return connectives.forall(rule_truths(truths, exists, p, eps), p, eps, weights)
 
 
 def satisfaction(
@@ -214,17 +275,25 @@ def satisfaction(
     p: float = 2.0,
     exists: NDArray[np.bool_] | None = None,
 ) -> float:
-    """SatAgg: the weighted p-mean-error over the rules' truths on a domain of rows; 1 without rules.
-
-    Args:
-        truths: float64 [n, R], a row's truth of each rule.
-        weights: float64 [R].
-        p: of both aggregators.
-        exists: bool [R], which rules are existential; None where all are universal.
-    """
-    return float(connectives.forall(rule_truths(truths, exists, p), p, weights=weights))
+    """`sat_agg` of numpy truths as a number."""
+    return float(sat_agg(truths, weights, p, exists))
 
 
 def _shares(weights: NDArray[np.float64]) -> NDArray[np.float64]:
     total = weights.sum()
     return weights / total if total > 0 else np.zeros_like(weights)
+
+
+def _ground(
+    state: Truth, action: Truth, next_state: Truth | None = None, reward: Truth | None = None, *, eps: float
+) -> Ground:
+    """All as JAX arrays where one of them is, in JAX's precision; else as numpy's, all but the action in float64."""
+    xp = connectives.namespace(state, action, next_state, reward)
+    dtype = np.float64 if xp is np else None
+    return Ground(
+        state=xp.asarray(state, dtype),
+        action=xp.asarray(action),
+        next_state=None if next_state is None else xp.asarray(next_state, dtype),
+        reward=None if reward is None else xp.asarray(reward, dtype),
+        eps=eps,
+    )

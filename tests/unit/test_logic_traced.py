@@ -148,3 +148,15 @@ def test_connectives_and_quantifiers_agree_between_the_namespaces(p: float) -> N
     assert np.abs(traced - forall(a, p, weights=weights)).max() < 1e-6
     assert connectives.forall(jnp.zeros((0, 2))).tolist() == [1, 1]
     assert connectives.exists(jnp.zeros((0, 2))).tolist() == [0, 0]
+
+
+def test_a_traced_judgement_of_whole_rows_is_that_of_numpy() -> None:
+    """Reward and next state included; one JAX array among the four is enough."""
+    truth = base("next.x > x ~ 1 implies reward > 0 ~ 2", "action[0] * reward < 1").truth_function()
+    (state, action), (next_state, _) = make_rows(20), make_rows(20, seed=1)
+    reward = next_state[:, 1]
+    exact = truth(state, action, next_state, reward)
+    traced = jax.jit(lambda r: truth(state, action, next_state, r))(reward)
+    assert (exact.dtype, traced.dtype, exact.shape) == (np.float64, np.float32, (20, 2))
+    assert np.abs(exact - np.asarray(traced)).max() < 1e-6
+    assert 0.1 < exact[:, 0].mean() < 0.9

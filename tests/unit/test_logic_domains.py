@@ -1,0 +1,115 @@
+"""Rules on a domain of rows: what holds of no rows, how much a verdict rests on, and how rules are weighed."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from janus_memory.config import RuleSettings
+from janus_memory.errors import RuleError
+from janus_memory.logic import KnowledgeBase, Verdict, judge, rule_truths, sat_agg, satisfaction
+from janus_memory.logic.connectives import forall
+from janus_memory.transition import MarketSpec, Transitions
+
+SPEC = MarketSpec("fx", ("x", "y"), "discrete", 2)
+TEXTS = {
+    "every": "x > 0",
+    "some": "exists: x > 0",
+    "limit": "x > 0 implies y < 0",
+    "twice": "(x > 1 implies y < 0) and (x < -1 ~ 0.5 implies y > 0)",
+    "denied": "not (x > 0 implies y < 0)",
+}
+
+
+def base(*names: str) -> KnowledgeBase:
+    rules = [RuleSettings(name=name, text=TEXTS[name]) for name in names]
+    return KnowledgeBase.parse(rules, SPEC.features, n_actions=2)
+
+
+def rows_of(*states: tuple[float, float]) -> Transitions:
+    rows = Transitions.empty(SPEC, len(states))
+    rows.state[:] = np.array(states).reshape(-1, 2)
+    return rows
+
+
+def test_on_no_rows_all_holds_and_nothing_exists_and_neither_rests_on_anything() -> None:
+    """Truth 1 and 0, both with support 0."""
+    every, some = judge(base("every", "some"), rows_of())
+    assert every == Verdict("every", "forall", 1.0, 0, 0.0)
+    assert some == Verdict("some", "exists", 0.0, 0, 0.0)
+    assert sat_agg(np.zeros((0, 2)), np.ones(2)) == 1
+
+
+def test_verdicts_by_hand() -> None:
+    """Support is the number of rows on which the condition holds; a denied implication is not an implication."""
+    verdicts = judge(base(*TEXTS), rows_of((2, 1), (1, -1), (-1, 1), (0, 1)))
+    assert [v.quantifier for v in verdicts] == ["forall", "exists", "forall", "forall", "forall"]
+    assert {v.rows for v in verdicts} == {4}
+    assert [v.support for v in verdicts][:3] == [4, 4, 2]
+    half = [1 / (1 + np.exp(z)) for z in (6, 4, 0, 2)]
+    assert verdicts[3].support == pytest.approx(1 + half[1] + half[2] + half[3])
+    assert verdicts[4].support == 4
+    assert [v.truth for v in verdicts][:3] == pytest.approx([1 - np.sqrt(0.5), np.sqrt(0.5), 0.5])
+    assert verdicts[4].truth == pytest.approx(1 - np.sqrt(0.75))
+
+
+@pytest.mark.parametrize(("p", "expected"), [(1.0, 0.75), (2.0, 0.5), (4.0, 1 - 0.25**0.25)])
+def test_p_decides_how_much_the_worst_rows_count(p: float, expected: float) -> None:
+    """One row of four breaks the rule."""
+    verdict = judge(base("limit"), rows_of((1, 1), (1, -1), (0, 0), (0, 1)), p)[0]
+    assert verdict.truth == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("bad", [np.nan, 0.5, 0.0, -1.0, np.inf])
+def test_a_p_that_gives_no_mean_is_refused(bad: float) -> None:
+    with pytest.raises(RuleError, match="p >= 1"):
+        judge(base("every"), rows_of((1, 1)), bad)
+
+
+def test_nan_is_refused_in_a_condition_too() -> None:
+    with pytest.raises(RuleError, match=r"'limit'.*NaN or infinity"):
+        base("limit").conditions(rows_of((np.nan, 1)))
+
+
+def test_weighted_p_mean_error_by_hand() -> None:
+    """1 - (sum w (1 - a)^p / sum w)^(1/p)."""
+    truths, weights = np.array([1.0, 0.5, 0.0]), np.array([2.0, 1.0, 1.0])
+    assert forall(truths, 1, weights=weights) == pytest.approx(1 - 1.5 / 4)
+    assert forall(truths, 2, weights=weights) == pytest.approx(1 - np.sqrt(1.25 / 4))
+    assert forall(truths, 6, weights=weights) == pytest.approx(1 - ((0.5**6 + 1) / 4) ** (1 / 6))
+    assert forall(truths, 2, weights=np.array([1.0, 0.0, 0.0])) == 1
+    assert forall(truths, 2, weights=np.zeros(3)) == 1
+    assert forall(np.column_stack([truths, truths]), 2, weights=weights).tolist() == pytest.approx(
+        [1 - np.sqrt(1.25 / 4)] * 2
+    )
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -1.0])
+def test_a_weight_that_is_none_is_refused(bad: float) -> None:
+    with pytest.raises(RuleError, match="weight is NaN"):
+        forall(np.ones(2), weights=np.array([1.0, bad]))
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.integers(1, 4)), min_size=1, max_size=6),
+    st.sampled_from([1.0, 2.0, 6.0]),
+)
+def test_a_weight_is_so_many_copies(pairs: list[tuple[float, int]], p: float) -> None:
+    """A rule of weight 3 counts as three rules of weight 1; the scale of all weights does not count."""
+    truths = np.array([[truth for truth, _ in pairs]])
+    counts = np.array([count for _, count in pairs])
+    copied = satisfaction(np.repeat(truths, counts, axis=1), np.ones(counts.sum()), p)
+    assert satisfaction(truths, counts.astype(np.float64), p) == pytest.approx(copied, abs=1e-7)
+    assert satisfaction(truths, counts * 0.37, p) == pytest.approx(copied, abs=1e-7)
+
+
+def test_existential_rules_are_joined_by_their_own_quantifier_under_jax_too() -> None:
+    truths, kinds = np.array([[0.2, 0.2], [0.9, 0.9]]), np.array([False, True])
+    closed = [1 - np.sqrt((0.64 + 0.01) / 2), np.sqrt((0.04 + 0.81) / 2)]
+    error = np.mean((1 - np.array(closed)) ** 2)
+    for given_truths in (truths, jnp.asarray(truths)):
+        assert np.asarray(rule_truths(given_truths, kinds)).tolist() == pytest.approx(closed)
+        assert float(sat_agg(given_truths, np.ones(2), 2, kinds)) == pytest.approx(1 - np.sqrt(error))
