@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from janus_memory.errors import WireError
 from janus_memory.transition import MarketSpec, Transitions, feature_set_id, fill_next_actions
 
 SPEC = MarketSpec("m", ("a", "b"), "discrete", 3)
@@ -101,3 +105,33 @@ def test_feature_order_changes_the_feature_set() -> None:
     """A reordered vector cannot pass for the right one."""
     assert feature_set_id(("a", "b")) != feature_set_id(("b", "a"))
     assert feature_set_id(("a", "b")) == feature_set_id(("a", "b"))
+
+
+def test_rows_are_built_from_the_columns_that_one_has() -> None:
+    """Single values stand for all rows, the domain is the instrument, the others are empty."""
+    spec = MarketSpec("fx", ("a", "b"), "discrete", 3)
+    rows = Transitions.of(
+        spec, timestamp=[1, 2], instrument="€", state=[[1, 2], [3, 4]], action=[0, 2], done=True
+    )
+    expected = Transitions.empty(spec, 2)
+    expected.timestamp[:], expected.done[:], expected.action[:] = [1, 2], 1, [0, 2]
+    expected.state[:] = [[1, 2], [3, 4]]
+    expected.instrument[:] = expected.domain[:] = "€".encode()
+    assert rows.canonical_bytes() == expected.canonical_bytes()
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"price": [1, 2]}, "unknown column 'price'"),
+        ({"reward": [1, 2, 3]}, "`reward` of shape"),
+        ({"state": [[1], [2]]}, "`state` of shape"),
+        ({"action": [0.5, 1]}, "`action` has values that are not int32"),
+        ({"action": [0, 2**40]}, "`action` has values that are not int32"),
+        ({"agent_id": "x" * 65}, "over 64 bytes"),
+    ],
+)
+def test_columns_that_do_not_fit_are_refused(columns: dict[str, Any], message: str) -> None:
+    """Nothing is cut, wrapped or rounded."""
+    with pytest.raises(WireError, match=re.escape(message)):
+        Transitions.of(MarketSpec("fx", ("a", "b"), "discrete", 3), timestamp=[1, 2], **columns)
