@@ -52,7 +52,7 @@ def locate(uniforms: F8, masses: F8, totals: F8, drawn: NDArray[np.int32], proba
     total = running[-1]
     if total == 0:
         return 0.0
-    target = np.minimum(uniforms * total, total * _BELOW)
+    target = uniforms * total
     block = np.searchsorted(running[:-1], target, side="right") - 1
     target = np.minimum(target - running[block], totals[block] * _BELOW)
     inside = np.cumsum(masses.reshape(-1, 16)[block], axis=1)[:, :-1]

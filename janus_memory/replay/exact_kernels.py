@@ -107,7 +107,7 @@ def locate(uniforms: F8, masses: F8, totals: F8, drawn: NDArray[np.int32], proba
     for i in range(drawn.size):
         if not 0.0 <= uniforms[i] < 1.0:
             return -1.0
-        target[i] = min(uniforms[i] * total, total * _BELOW)
+        target[i] = uniforms[i] * total
     half = _1
     while half < n:
         half *= _2

@@ -108,7 +108,8 @@ class Sampler:
         self._size = size
         if self._tree.group is not None:
             self._tree.reserve(int(codes.max()) + 1)
-            self._flat = np.resize(self._flat, len(self._tree.members)) & (self._tree.members > 0)
+            more = len(self._tree.members) - len(self._flat)
+            self._flat = np.concatenate([self._flat, np.zeros(more, np.bool_)])
         self._tree.assign(slots, priority, self._masses(slots, factor, codes), codes)
         if self._tree.group is not None:
             self._present = np.flatnonzero(self._tree.members)

@@ -139,7 +139,7 @@ def descend(  # noqa: PLR0917  (the kernel's arguments)
         return False
     extra = 0.0 if even is None else even
     total = sums[-1] + values[-1] + extra * size
-    target = np.minimum(uniforms * total, total * _BELOW)
+    target = uniforms * total
     place = np.zeros(len(uniforms), np.int64)
     none = np.zeros(len(uniforms), np.int64)
     covered = 16.0 ** (len(start) - 1)
@@ -184,11 +184,10 @@ def descend_grouped(  # noqa: PLR0917  (the kernel's arguments)
     if not ((uniforms >= 0) & (uniforms < 1)).all():
         return False
     x = uniforms * len(present)
-    rank = np.minimum(x.astype(np.int64), len(present) - 1)
+    rank = x.astype(np.int64)
     base = present[rank] * start[-1]
     last = base + start[-1] - 1
-    total = sums[last] + values[last]
-    target = np.minimum((x - rank) * total, total * _BELOW)
+    target = (x - rank) * (sums[last] + values[last])
     place = np.zeros(len(uniforms), np.int64)
     for level in range(len(start) - 2, -1, -1):
         target, place = _step(sums, values, base + start[level], 1.0, 0, 0.0, target, place)

@@ -266,7 +266,7 @@ def descend(  # noqa: PLR0917  (a kernel takes its arrays one by one)
     for i in range(n):
         if not 0.0 <= uniforms[i] < 1.0:
             return False
-        target[i] = min(uniforms[i] * total, total * _BELOW)
+        target[i] = uniforms[i] * total
     # Level by level for the whole batch: the draws are independent, so they share vectors.
     covered = 16.0 ** (start.size - 1)
     for level in range(start.size - 2, -1, -1):
@@ -349,12 +349,12 @@ def descend_grouped(  # noqa: PLR0917  (a kernel takes its arrays one by one)
     for i in range(n):
         if not 0.0 <= uniforms[i] < 1.0:
             return False
+        # A product with a uniform below 1 rounds to less than the factor: rank and target stay inside.
         x = uniforms[i] * present.size
-        rank = min(int(x), present.size - 1)
+        rank = int(x)
         base[i] = np.uint64(present[rank] * width)
         last = base[i] + np.uint64(width) - _1
-        total = sums[last] + values[last]
-        target[i] = min((x - rank) * total, total * _BELOW)
+        target[i] = (x - rank) * (sums[last] + values[last])
         out[i] = present[rank]
     for level in range(start.size - 2, -1, -1):
         _step(sums, values, base, np.uint64(start[level]), 1.0, 0, None, target, place)

@@ -60,3 +60,10 @@ def wrong_draws(
     above = np.where(at > 0, cumulative[at - 1], 0.0) - slack <= uniforms
     below = uniforms < cumulative[at] + slack
     return int((~(above & below)).sum())
+
+
+def boundary_uniforms(share: NDArray[np.float64], order: NDArray[np.int32]) -> NDArray[np.float64]:
+    """The boundaries of the inverse CDF and their neighbours among float64, inside [0, 1)."""
+    at = np.cumsum(share[order])
+    near = np.concatenate([np.nextafter(at, 0), at, np.nextafter(at, 2)])
+    return near[(near >= 0) & (near < 1)]

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from janus_memory.config import ReplaySettings
 from janus_memory.errors import ConfigError, InsufficientData, ReplayError
-from janus_memory.replay.exact import refresh_and_draw
+from janus_memory.replay.exact import _shares, refresh_and_draw
 from janus_memory.replay.laws import law
 from janus_memory.replay.power import power
 from janus_memory.replay.priorities import priorities
 from janus_memory.replay.sum_tree import Backend
-from tests.unit.replay_oracle import wrong_draws
+from tests.unit.replay_oracle import boundary_uniforms, wrong_draws
 
 _F4 = NDArray[np.float32]
 _BACKENDS: tuple[Backend, ...] = get_args(Backend)
@@ -82,6 +82,30 @@ def test_zero_priorities(backend: Backend) -> None:
         td, nothing, nothing, np.concatenate([_EDGES, uniforms]), replay, backend=backend
     )
     assert set(drawn.slots.tolist()) == {3, 20}
+
+
+@backends
+def test_at_the_boundaries_no_row_without_probability_is_drawn(backend: Backend) -> None:
+    """Blocks that end in zeros, uniforms beside every boundary."""
+    td, _, _ = _columns(np.random.default_rng(7), 5_000)
+    td[np.arange(5_000) % 16 > 10] = 0.0
+    nothing = np.zeros(5_000, np.float32)
+    replay = _settings(priority_floor=0.0)
+    order = np.arange(5_000, dtype=np.int32)
+    share = law("prioritized_loss", np.abs(td).astype(np.float64), order, order.astype(np.int64), replay)
+    uniforms = boundary_uniforms(share, order)
+    drawn = refresh_and_draw(td, nothing, nothing, uniforms, replay, backend=backend).slots
+    assert (share[drawn] > 0).all()
+    assert wrong_draws(share, order, uniforms, drawn) == 0
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 7])
+def test_threads_share_whole_blocks(threads: int) -> None:
+    """No two threads write into one block, and all rows are somebody's."""
+    shares = _shares(300_007, threads)
+    assert len(shares) == threads
+    assert [start % 16 for start, _ in shares] == [0] * threads
+    assert [0, *(stop for _, stop in shares)] == [*(start for start, _ in shares), 300_007]
 
 
 @backends

@@ -17,7 +17,7 @@ from janus_memory.errors import ConfigError, ReplayError
 from janus_memory.replay.laws import LARGEST_PRIORITY, importance_weights
 from janus_memory.replay.sampler import Sampler
 from janus_memory.replay.sum_tree import Backend
-from tests.unit.replay_oracle import DAY, Entries, random_entries, write, wrong_draws
+from tests.unit.replay_oracle import DAY, Entries, boundary_uniforms, random_entries, write, wrong_draws
 
 _STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 _BACKENDS: tuple[Backend, ...] = get_args(Backend)
@@ -140,6 +140,25 @@ def test_nothing_outside_the_entries_is_drawn(strategy: Strategy, backend: Backe
     slot = int(sampler.draw(np.array([u]))[0])
     assert sampler.probability(np.array([slot], np.int32))[0] > 0
     assert 0 <= slot < 17
+
+
+@strategies
+@backends
+def test_at_the_boundaries_no_entry_without_probability_is_drawn(
+    strategy: Strategy, backend: Backend
+) -> None:
+    """Two thirds of the slots hold entries, each block ends in zeros: uniforms beside every boundary."""
+    rng = np.random.default_rng(10)
+    replay = _settings(strategy)
+    entries = random_entries(rng, 667)
+    entries.priority[np.arange(667) % 16 > 10] = 0.0
+    sampler = Sampler(1_000, replay, backend)
+    write(sampler, np.arange(667, dtype=np.int32), entries)
+    share, order = entries.law(replay), sampler.order()
+    uniforms = boundary_uniforms(share, order)
+    drawn = sampler.draw(uniforms)
+    assert (share[drawn] > 0).all()
+    assert wrong_draws(share, order, uniforms, drawn) == 0
 
 
 @strategies
@@ -284,6 +303,8 @@ def test_snapshot_then_restore_is_the_identity(strategy: Strategy, backend: Back
     late = random_entries(rng, 3)
     late.timestamp += 500 * DAY
     write(sampler, np.array([35, 36, 2], np.int32), late)
+    late.timestamp += 10 * DAY
+    write(sampler, np.array([3, 4, 5], np.int32), late)
     sampler.reprioritize(np.array([1, 36], np.int32), np.array([3.0, 0.0]))
     again = Sampler.restore(60, replay, sampler.snapshot(), backend)
     more = random_entries(rng, 9)
