@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 
 from janus_memory.errors import ReplayError
 
-__all__ = ["Judged", "Source", "gather", "gather_numpy", "judge", "judge_numpy"]
+__all__ = [
+    "Judged",
+    "Source",
+    "empty_rows",
+    "gather",
+    "gather_kernel",
+    "gather_numpy",
+    "judge",
+    "judge_numpy",
+]
 
 I4 = NDArray[np.int32]
 I8 = NDArray[np.int64]
@@ -99,7 +108,7 @@ def _copy_wide(column: F4, slots: I4, out: F4) -> None:
 
 
 @_compiled
-def _gather(  # noqa: PLR0917  (one flat call: a record of arrays takes longer to unpack than to use)
+def gather_kernel(  # noqa: PLR0917  (one flat call: a record of arrays takes longer to unpack than to use)
     slots: I4,
     now_ns: int,
     replay_count: I4,
@@ -121,17 +130,36 @@ def _gather(  # noqa: PLR0917  (one flat call: a record of arrays takes longer t
     out_timestamp: I8,
     out_generation: U4,
 ) -> None:
-    _copy_wide(state, slots, out_state)
-    _copy(action, slots, out_action)
-    _copy(reward, slots, out_reward)
-    _copy_wide(next_state, slots, out_next_state)
-    _copy(next_action, slots, out_next_action)
-    _copy(done, slots, out_done)
-    _copy(timestamp, slots, out_timestamp)
-    _copy(generation, slots, out_generation)
-    for slot in slots:
+    """The compiled step of `gather`, which other kernels call too; `out_...` have one row for each slot."""
+    for i in range(slots.size):
+        slot = np.uint64(slots[i])
+        out_reward[i] = reward[slot]
+        out_done[i] = done[slot]
+        out_timestamp[i] = timestamp[slot]
+        out_generation[i] = generation[slot]
         replay_count[slot] += 1
         last_replayed[slot] = now_ns
+    _copy(action, slots, out_action)
+    _copy(next_action, slots, out_next_action)
+    _copy_wide(state, slots, out_state)
+    _copy_wide(next_state, slots, out_next_state)
+
+
+def empty_rows(source: Source, n: int) -> Source:
+    """Room for n rows of these columns."""
+    # Column by column: a loop over the columns takes longer than the memory they need.
+    states, actions = (n, source.state.shape[1]), (n, *source.action.shape[1:])
+    kind = source.action.dtype
+    return Source(
+        state=np.empty(states, np.float32),
+        action=np.empty(actions, kind),
+        reward=np.empty(n, np.float32),
+        next_state=np.empty(states, np.float32),
+        next_action=np.empty(actions, kind),
+        done=np.empty(n, np.uint8),
+        timestamp=np.empty(n, np.int64),
+        generation=np.empty(n, np.uint32),
+    )
 
 
 def gather(source: Source, slots: I4, now_ns: int, replay_count: I4, last_replayed: I8) -> Source:
@@ -144,20 +172,8 @@ def gather(source: Source, slots: I4, now_ns: int, replay_count: I4, last_replay
         replay_count: int32 [N], in place.
         last_replayed: int64 [N], in place.
     """
-    # Column by column: a loop over the columns takes longer than the memory they need.
-    n, states = slots.size, (slots.size, source.state.shape[1])
-    actions, kind = (n, *source.action.shape[1:]), source.action.dtype
-    out = Source(
-        state=np.empty(states, np.float32),
-        action=np.empty(actions, kind),
-        reward=np.empty(n, np.float32),
-        next_state=np.empty(states, np.float32),
-        next_action=np.empty(actions, kind),
-        done=np.empty(n, np.uint8),
-        timestamp=np.empty(n, np.int64),
-        generation=np.empty(n, np.uint32),
-    )
-    _gather(slots, now_ns, replay_count, last_replayed, *source, *out)
+    out = empty_rows(source, slots.size)
+    gather_kernel(slots, now_ns, replay_count, last_replayed, *source, *out)
     return out
 
 
@@ -169,7 +185,7 @@ def gather_numpy(source: Source, slots: I4, now_ns: int, replay_count: I4, last_
 
 
 @_compiled
-def _judge(  # noqa: PLR0917  (as _gather)
+def _judge(  # noqa: PLR0917  (as gather_kernel)
     slots: I4,
     generations: U4,
     td: F4,

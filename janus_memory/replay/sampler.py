@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from janus_memory.config import ReplaySettings
-    from janus_memory.replay.sum_tree import Backend
+    from janus_memory.replay.sum_tree import Backend, Sums
     from janus_memory.store.arrays import Arrays
 
     F8 = NDArray[np.float64]
@@ -140,13 +140,20 @@ class Sampler:
         if self._tree.group is not None:
             drawn = self._tree.descend_grouped(uniforms, self._present)
         else:
-            even = self._tree.total() / self._size if self._strategy == "mixed" else None
-            drawn = self._tree.descend(uniforms, self._size, even)
+            drawn = self._tree.descend(uniforms, self._size, self.even())
         if drawn is None:
             raise ReplayError(
                 "a uniform to draw with is not in [0, 1); nothing was changed; take it from Generator.random"
             )
         return drawn
+
+    def sums(self) -> Sums | None:
+        """The tree's own arrays, the same for life; None where the law has groups, whose arrays grow."""
+        return self._tree.sums() if self._tree.group is None else None
+
+    def even(self) -> float | None:
+        """What each entry weighs above its mass, for the uniform half of `mixed`; None for the other strategies."""
+        return self._tree.total() / self._size if self._strategy == "mixed" else None
 
     def probability(self, slots: I4) -> F8:
         """P of entries (E8), the law they are drawn from; float64 [n]."""

@@ -21,6 +21,7 @@ from janus_memory.replay import passes
 from janus_memory.replay.batch import ReplayBatch
 from janus_memory.replay.compression import check_compression
 from janus_memory.replay.domains import Domains
+from janus_memory.replay.drawing import Drawing
 from janus_memory.replay.eviction import Evictor
 from janus_memory.replay.generator import generator_state, new_generator, restore_generator
 from janus_memory.replay.laws import importance_weights
@@ -176,9 +177,7 @@ class ReplayStore:
                     f"market {self.spec.name}: {n} rows were asked of an empty replay store; nothing was changed; "
                     "insert transitions first"
                 )
-            slots = self._sampler.draw(self._generator.random(n))
-            share = self._sampler.probability(slots)
-            rows = self._gather(self._source, slots, now_ns, *self._stamps)
+            slots, share, rows = self._drawn(self._generator.random(n), size, now_ns)
             smallest = self._sampler.min_probability() if self._normalise == "buffer" else 0.0
             self._total_replays += n
         weight = importance_weights(share, size, beta, self._normalise, smallest)
@@ -316,6 +315,16 @@ class ReplayStore:
         kept = _settings_of(arrays)
         return cls.restore(kept.spec, kept.capacity, kept.replay, kept.eviction, arrays, backend=backend)
 
+    def _drawn(
+        self, uniforms: NDArray[np.float64], size: int, now_ns: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.float64], passes.Source]:
+        """Slots drawn from `size` entries, their P and their rows, counted and stamped."""
+        if self._drawing is not None:
+            return self._drawing.rows(uniforms, size, self._sampler.even(), now_ns)
+        slots = self._sampler.draw(uniforms)
+        rows = self._gather(self._source, slots, now_ns, *self._stamps)
+        return slots, self._sampler.probability(slots), rows
+
     def _attach(self, ring: Ring) -> None:
         """Make a ring's arrays this store's own; they are allocated once and written in place."""
         rows, known = ring.columns, ring.metadata
@@ -334,6 +343,8 @@ class ReplayStore:
             ring.generation, rows.reward, known.td_error, known.violation, known.priority, self._judged
         )
         self._stamps = (known.replay_count, known.last_replayed)
+        sums = self._sampler.sums() if self._gather is passes.gather else None
+        self._drawing = None if sums is None else Drawing(sums, self._source, *self._stamps)
 
     def _take_over(self, arrays: Mapping[str, NDArray[np.generic]], backend: Backend) -> None:
         """Become the store of a snapshot."""

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     F8 = NDArray[np.float64]
     I4 = NDArray[np.int32]
+    Sums = tuple[F8, F8, F8, F8, NDArray[np.int64]]
 
-__all__ = ["Backend", "SumTree"]
+__all__ = ["Backend", "SumTree", "Sums"]
 
 Backend = Literal["numba", "numpy"]
 
@@ -83,6 +84,10 @@ class SumTree:
         totals: F8 = self._sums[last] + self._values[last]
         return totals
 
+    def sums(self) -> Sums:
+        """What a draw reads: masses, those ahead of each in its block, the items above, those ahead of them, the levels."""
+        return self.masses, self._ahead, self._values, self._sums, self._start
+
     def maximum(self) -> float:
         """The largest priority of all leaves."""
         return float(self._largest[-_FAN_OUT:].max())
@@ -120,8 +125,7 @@ class SumTree:
     def descend(self, uniforms: F8, size: int, even: float | None) -> I4 | None:
         """Draw leaves of 0..size-1 by inverse CDF, each weighing `even` above its mass; None: a bad uniform."""
         out = np.empty(len(uniforms), np.int32)
-        above = (self._values, self._sums, self._start)
-        good = self._steps.descend(uniforms, self.masses, self._ahead, *above, size, even, out)
+        good = self._steps.descend(uniforms, *self.sums(), size, even, out)
         return out if good else None
 
     def descend_grouped(self, uniforms: F8, present: NDArray[np.int64]) -> I4 | None:
