@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from janus_memory.config import ReplaySettings, Strategy
 from janus_memory.replay.drawing import Drawing
@@ -47,9 +48,9 @@ def test_one_call_gives_the_bytes_of_three(strategy: Strategy) -> None:
         slots, probability, found = drawing.rows(uniforms, N, sampler.even(), turn)
         assert slots.tolist() == expected.tolist()
         assert probability.tobytes() == sampler.probability(slots).tobytes()
-        assert all(a.tobytes() == b.tobytes() for a, b in zip(found, rows, strict=True))
-        assert count.tobytes() == other_count.tobytes()
-        assert last.tobytes() == other_last.tobytes()
+        left: tuple[NDArray[np.generic], ...] = (*found, count, last)
+        right: tuple[NDArray[np.generic], ...] = (*rows, other_count, other_last)
+        assert all(a.tobytes() == b.tobytes() for a, b in zip(left, right, strict=True))
         sampler.reprioritize(slots, np.linspace(0.1, 9, 64))
 
 
