@@ -111,7 +111,7 @@ class ReplaySettings(_Record, frozen=True, kw_only=True):
     priority_floor: float = 1e-3
     compression: float = 15.0
     checkpoint_every: int = 100
-    parallel_min_rows: int = 50_000
+    parallel_min_rows: int = 25_000
     block_rows: int = 2_500
 
 
