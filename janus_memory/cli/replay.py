@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from janus_memory.cli.committed import committed_buffer
 from janus_memory.cli.context import App, json_option, market_time, pass_app, print_json, print_table
 from janus_memory.cli.replay_lines import End, ReplayLines, duration
-from janus_memory.errors import ConfigError, SessionError
+from janus_memory.errors import ConfigError
 
 if TYPE_CHECKING:
     from janus_memory.config import Settings
@@ -74,12 +75,13 @@ def replay(  # noqa: PLR0917  (click passes each option by name)
     from janus_memory.replay.compression import check_compression
     from janus_memory.replay.emission import schedule
     from janus_memory.replay.episodes import episodes_of, find_episode
+    from janus_memory.sleep.sessions import state_folder
 
     name = app.market(market)
     target = _target(app.settings, name, to)
     factor = app.settings.replay.compression if compression is None else compression
     check_compression(factor)
-    rows, metadata = _remembered(app.settings, name)
+    rows, metadata = committed_buffer(state_folder(Path(app.settings.data_dir), name), name)
     known = episodes_of(rows)
     if list_:
         newest = known[-limit:] if limit else known
@@ -129,27 +131,6 @@ def _target(settings: Settings, market: str, to: str | None) -> Target:
 
 def _shape(spec: MarketSpec) -> tuple[object, ...]:
     return spec.features, spec.action_kind, spec.action_size
-
-
-def _remembered(settings: Settings, market: str) -> tuple[Transitions, Metadata]:
-    """The replay buffer after the last committed night, in the total order, and what is known of its rows.
-
-    Raises:
-        SessionError: there has been none.
-        CheckpointError: its memory is unreadable.
-    """
-    from janus_memory.sleep.cycle import read_commit
-    from janus_memory.sleep.sessions import memory_files, state_folder
-
-    folder = state_folder(Path(settings.data_dir), market)
-    files = memory_files(folder)
-    memory = read_commit(files[-1]).memory if files else None
-    if memory is None or memory.rows is None:
-        raise SessionError(
-            f"market {market} has no committed night in {folder}, so there is nothing to replay yet; nothing was sent; "
-            f"close a session (`janus close {market}`) and look at `janus status`"
-        )
-    return memory.rows, memory.metadata
 
 
 def _show(market: str, found: list[dict[str, Any]], *, as_json: bool) -> None:

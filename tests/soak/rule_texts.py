@@ -85,7 +85,7 @@ def rule_text(rng: Random, *, vector: bool) -> str:
 
 def _rule(rng: Random, *, vector: bool) -> str:
     front = rng.choice(("", "", "forall: ", "exists:"))
-    return front + _formula(rng, rng.choice((1, 2, 3, 4, 6)), vector=vector)
+    return front + _formula(rng, rng.choice((0, 0, 1, 1, 2, 2, 3, 5)), vector=vector)
 
 
 def _formula(rng: Random, depth: int, *, vector: bool) -> str:
@@ -104,7 +104,7 @@ def _comparison(rng: Random, *, vector: bool) -> str:
         return f"action {rng.choice(('==', '!='))} {rng.choice((*ACTIONS, '0', '2'))}"
     operator = rng.choice(("<", "<=", ">", ">=", "==", "!="))
     soft = f" ~ {_number(rng)}" if rng.random() < 0.5 else ""
-    return f"{_term(rng, 3, vector=vector)} {operator} {_term(rng, 3, vector=vector)}{soft}"
+    return f"{_term(rng, 2, vector=vector)} {operator} {_term(rng, 2, vector=vector)}{soft}"
 
 
 def _term(rng: Random, depth: int, *, vector: bool) -> str:
@@ -152,10 +152,16 @@ def _damaged(rng: Random, text: str, other: str) -> str:
             case 4:
                 text = text[:a] + other[rng.randrange(len(other)) :]
             case 5:
-                text = text[:a] + text[a:b][:40] * rng.choice((2, 30, 300)) + text[b:]
+                text = text[:a] + text[a:b][:40] * rng.choice((2, 2, 30, 300)) + text[b:]
             case 6:
                 piled = rng.choice((("(", ")"), ("not ", ""), ("abs(", ")"), ("-", "")))
-                text = text[:a] + piled[0] * rng.choice((5, 40, 700)) + text[a:b] + piled[1] * 40 + text[b:]
+                text = (
+                    text[:a]
+                    + piled[0] * rng.choice((2, 5, 40, 40, 700))
+                    + text[a:b]
+                    + piled[1] * 40
+                    + text[b:]
+                )
             case _:
                 text = text.swapcase() if rng.random() < 0.2 else text[:a] + text[a:b][::-1] + text[b:]
     return text
