@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any, get_args
 
 import msgspec
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from janus_memory.config import ReplaySettings
 from janus_memory.errors import ConfigError, InsufficientData, ReplayError
+from janus_memory.replay import exact_arrays, exact_kernels
 from janus_memory.replay.exact import _shares, refresh_and_draw
 from janus_memory.replay.laws import law
 from janus_memory.replay.power import power
@@ -97,6 +99,17 @@ def test_at_the_boundaries_no_row_without_probability_is_drawn(backend: Backend)
     drawn = refresh_and_draw(td, nothing, nothing, uniforms, replay, backend=backend).slots
     assert (share[drawn] > 0).all()
     assert wrong_draws(share, order, uniforms, drawn) == 0
+
+
+@pytest.mark.parametrize("steps", [exact_kernels, exact_arrays])
+def test_a_target_that_rounds_to_its_blocks_sum_stays_inside(steps: ModuleType) -> None:
+    """Block 0 holds 1.5 e, block 1 holds v = 1 + 2 e, then zeros: u lands on 1 + 3 e, less 1.5 e rounds to v."""
+    e = 2.0**-52
+    masses = np.zeros(32)
+    masses[[0, 16]] = [1.5 * e, 1 + 2 * e]
+    drawn, probability = np.zeros(1, np.int32), np.zeros(1)
+    assert steps.locate(np.array([1 - e]), masses, masses[[0, 16]], drawn, probability) == 1 + 4 * e
+    assert drawn.tolist() == [16]
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])

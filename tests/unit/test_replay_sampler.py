@@ -161,6 +161,17 @@ def test_at_the_boundaries_no_entry_without_probability_is_drawn(
     assert wrong_draws(share, order, uniforms, drawn) == 0
 
 
+@pytest.mark.parametrize("strategy", ["prioritized_loss", "domain_balanced"])
+@backends
+def test_a_target_that_rounds_to_its_blocks_sum_stays_inside(strategy: Strategy, backend: Backend) -> None:
+    """Block 0 holds 1.5 e, block 1 holds v = 1 + 2 e, then zeros: u lands on 1 + 3 e, less 1.5 e rounds to v."""
+    e = 2.0**-52
+    entries = _simple(32, 0.0)
+    entries.priority[[0, 16]] = [1.5 * e, 1 + 2 * e]
+    sampler = _filled(_settings(strategy, alpha=1.0), entries, backend)
+    assert sampler.draw(np.array([1 - e])).tolist() == [16]
+
+
 @strategies
 @given(seed=st.integers(0, 2**32), low=st.floats(-320, 150), span=st.floats(0, 300))
 @settings(deadline=None, max_examples=30)
