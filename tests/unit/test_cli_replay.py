@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,18 +13,14 @@ import pytest
 from janus_memory.cli.main import run
 from janus_memory.cli.replay_lines import duration
 from janus_memory.config import KafkaSettings, Settings
-from janus_memory.hippocampus.metadata import Metadata
 from janus_memory.settings import dump_settings
-from janus_memory.sleep.cycle import read_commit
-from janus_memory.sleep.memory import Memory, prefixed
-from janus_memory.sleep.sessions import COMMIT_FILE
-from janus_memory.store.arrays import read_arrays, write_arrays
 from janus_memory.transition import Transitions
 from streams.codec import decode_frame
 from streams.embedded import EmbeddedBroker
 from streams.topics import CONTENT_TYPE, FRAME_TYPE
 from tests.integration.harness import read_topic
-from tests.unit.sleep_rows import MARKET, night_of, rows_of, settings_for, sleep
+from tests.unit.sleep_rows import MARKET, rows_of, settings_for
+from tests.unit.slept_folder import remember, warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,26 +31,10 @@ MINUTE = 60 * 10**9
 
 @pytest.fixture(scope="module")
 def slept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder after a night that remembers 250 rows of two agents, a bar a minute.
-
-    A night of too few rows, which takes no time, with the replay buffer put into what it committed.
-    """
+    """A data folder after a night that remembers 250 rows of two agents, a bar a minute."""
     settings = settings_for(tmp_path_factory.mktemp("slept"))
-    committed = warm_up(settings)
-    arrays, meta = read_arrays(committed)
-    rows = rows_of(settings, 1)
-    metadata = dataclasses.replace(Metadata.empty(len(rows)), priority=np.arange(len(rows), dtype=np.float64))
-    memory = dataclasses.replace(read_commit(committed).memory, rows=rows, metadata=metadata)
-    write_arrays(committed, arrays | prefixed("memory/", memory.snapshot()), meta)
+    remember(settings, rows_of(settings, 1))
     return Path(settings.data_dir)
-
-
-def warm_up(settings: Settings) -> Path:
-    """Sleep after a day of 50 rows, and commit; the file of the memory."""
-    sleep(settings, Memory.empty(MARKET), night_of(1, rows_of(settings, 1, 50)))
-    state = Path(settings.data_dir) / "state" / MARKET
-    (state / "memory").mkdir()
-    return (state / "sessions" / "day-1" / COMMIT_FILE).rename(state / "memory" / "000001-day-1.npz")
 
 
 @pytest.fixture

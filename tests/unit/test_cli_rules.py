@@ -21,6 +21,8 @@ from janus_memory.simulate.sessions import sessions_of
 from janus_memory.simulate.trading import Costs, Market
 from janus_memory.transition import MarketSpec, Transitions
 from streams.codec import encode_frame
+from tests.unit.sleep_rows import MARKET, rows_of, settings_for
+from tests.unit.slept_folder import remember
 
 SPEC = demo_market().spec("eurusd")
 
@@ -212,6 +214,26 @@ def test_a_malformed_place_is_named(capsys: pytest.CaptureFixture[str], week: Tr
 def test_without_a_night_there_is_no_memory_to_explain(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["rules", "explain", "--on", "memory"]) == 9
     assert "market eurusd has no committed night in data/state/eurusd" in capsys.readouterr().err
+
+
+def test_the_memory_is_explained_by_name_or_by_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`memory`, the data folder and the state folder are the same buffer; another market's is refused."""
+    monkeypatch.chdir(tmp_path)
+    rule = RuleSettings(name="calm", text="calm > 3 ~ 0.5 implies not action == long")
+    settings = settings_for(tmp_path / "data", rules=(rule,))
+    rows = rows_of(settings, 1)
+    remember(settings, rows)
+    markets = {MARKET: settings.market(MARKET), "twin": settings.market(MARKET)}
+    Path("janus.toml").write_text(dump_settings(msgspec.structs.replace(settings, markets=markets)))
+    facts = explained(capsys, "--market", MARKET, "--on", "memory")
+    assert (facts["rows"], facts["episodes"]) == (len(rows), 2)
+    assert facts["rules"][0]["broken"] == ((rows.state[:, 0] > 3) & (rows.action == 2)).sum() > 0
+    for folder in ("data", f"data/state/{MARKET}"):
+        assert explained(capsys, "--market", MARKET, "--on", folder) == facts | {"data": folder}
+    assert run(["rules", "explain", "--market", "twin", "--on", f"data/state/{MARKET}"]) == 9
+    assert f"holds the memory of market {MARKET}, not of twin" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("folder")
