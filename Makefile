@@ -43,8 +43,8 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The peers of benchmarks.replay bring PyTorch: some 6 GB. --no-deps, because tianshou's bounds are overridden.
-# Where a peer has no wheel for this platform, its rows of the table say that it is missing.
+# The peers of benchmarks.replay and benchmarks.logic bring PyTorch: some 6 GB. --no-deps, because tianshou's bounds
+# are overridden. Where a peer has no wheel for this platform, its rows of the table say that it is missing.
 $(BENCH)/.bench: requirements-bench.lock requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed; set PYTHON=..."'
 	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
@@ -56,6 +56,7 @@ $(BENCH)/.bench: requirements-bench.lock requirements.lock pyproject.toml
 
 bench: $(BENCH)/.bench
 	$(BENCH)/bin/python -m benchmarks.replay --json build/replay.json
+	$(BENCH)/bin/python -m benchmarks.logic --json build/logic.json
 	$(BENCH)/bin/python -m benchmarks.ingest --json build/ingest.json
 	$(BENCH)/bin/python -m benchmarks.cycle --json build/cycle.json
 

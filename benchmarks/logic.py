@@ -1,0 +1,166 @@
+"""Twenty rules on ten thousand transitions beside LTNtorch, and how far their truths differ.
+
+Run as `python -m benchmarks.logic [--quick] [--json FILE]`. Each call takes numpy arrays and gives every rule's truth
+on every row, every rule's truth by its quantifier, and SatAgg; making the library's variables of the arrays is part
+of its call. All sides run in turn in this process; what compiles is compiled before the clock starts. `make bench`
+installs the peer in an environment of its own; where it cannot be imported its rows say why.
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from janus_memory.threads import fix_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from benchmarks.ltn_peer import LtnRules
+    from benchmarks.report import Row
+    from janus_memory.transition import Transitions
+
+N_ROWS = 10_000
+SPEED_TARGET = 20.0
+AGREEMENT_TARGET = 1e-6
+
+
+class Judgement(NamedTuple):
+    """Truths [n, 20], the rules by their quantifiers [20], and SatAgg."""
+
+    truths: NDArray[np.floating]
+    closed: NDArray[np.floating]
+    satisfaction: float
+
+
+def main() -> None:
+    """Measure, print the table and write the JSON."""
+    # The thread count must be fixed before the numerical libraries are loaded.
+    threads = fix_threads(0)
+    from benchmarks.report import Report, machine, versions  # noqa: PLC0415
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="three short repetitions")
+    parser.add_argument("--json", metavar="FILE", help="write the result there")
+    arguments = parser.parse_args()
+    repetitions, calls = (3, 2) if arguments.quick else (15, 10)
+    rows = list(_rows(repetitions, calls, threads))
+    report = Report(machine=machine(), versions=versions("jax", "numpy"), rows=rows)
+    report.show()
+    report.write(arguments.json)
+
+
+def _rows(repetitions: int, calls: int, threads: int) -> Iterator[Row]:
+    """Speed under JAX and in numpy against the peer on one thread and on all, and agreement."""
+    from benchmarks.logic_rules import transitions  # noqa: PLC0415
+    from benchmarks.report import measured  # noqa: PLC0415
+    from benchmarks.turns import in_turn, per_second  # noqa: PLC0415
+
+    batch = transitions(N_ROWS, seed=1)
+    peer, name = _peer()
+    sides = {"under JAX": _under_jax(), "in numpy, refusing NaN": _in_numpy()}
+    for how, ours in sides.items():
+        for n_threads in sorted({1, threads}):
+            _set_torch_threads(peer, n_threads)
+            fast, slow = in_turn(
+                partial(ours, batch),
+                None if peer is None else partial(peer, batch),
+                repetitions=repetitions,
+                calls=calls,
+            )
+            yield measured(
+                f"20 rules on {N_ROWS:,} rows, {how}",
+                "calls/s",
+                per_second(fast),
+                per_second(slow),
+                f"{name}, {n_threads} of {threads} threads" if peer else name,
+                better="higher",
+                target=SPEED_TARGET if how == "under JAX" else None,
+            )
+    judgements = [ours(batch) for ours in sides.values()]
+    if peer is not None:
+        judgements.append(Judgement(*peer(batch)))
+    yield measured(
+        "largest difference between the truths of any two of us",
+        "truth",
+        [_difference(judgements)],
+        None,
+        f"under JAX, in numpy, {name}",
+        better="lower",
+        target=AGREEMENT_TARGET,
+        target_of="ours",
+    )
+
+
+def _under_jax() -> Callable[[Transitions], Judgement]:
+    """The compiled evaluator, in float32; what is NaN anywhere makes SatAgg NaN and is refused."""
+    import jax  # noqa: PLC0415
+    import numpy as np  # noqa: PLC0415
+
+    from benchmarks.logic_rules import knowledge  # noqa: PLC0415
+    from janus_memory.logic import rule_truths, sat_agg  # noqa: PLC0415
+
+    rules = knowledge()
+    truth = rules.truth_function()
+
+    @jax.jit
+    def judge(*arrays: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        truths = truth(*arrays)
+        closed = rule_truths(truths, rules.exists)
+        return truths, closed, sat_agg(truths, rules.weights, 2, rules.exists)
+
+    def call(rows: Transitions) -> Judgement:
+        truths, closed, satisfied = judge(rows.state, rows.action, rows.next_state, rows.reward)
+        if not np.isfinite(satisfied):
+            raise ValueError("a rule meets NaN")
+        return Judgement(np.asarray(truths), np.asarray(closed), float(satisfied))
+
+    return call
+
+
+def _in_numpy() -> Callable[[Transitions], Judgement]:
+    """The evaluator of the night, in float64."""
+    from benchmarks.logic_rules import knowledge  # noqa: PLC0415
+    from janus_memory.logic import rule_truths, satisfaction  # noqa: PLC0415
+
+    rules = knowledge()
+
+    def call(rows: Transitions) -> Judgement:
+        truths = rules.truths(rows)
+        closed = rule_truths(truths, rules.exists)
+        return Judgement(truths, closed, satisfaction(truths, rules.weights, 2, rules.exists))
+
+    return call
+
+
+def _peer() -> tuple[LtnRules | None, str]:
+    try:
+        from benchmarks.ltn_peer import NAME, LtnRules  # noqa: PLC0415  (may be missing)
+    except ImportError as error:
+        return None, f"LTNtorch: {type(error).__name__}: {error}".splitlines()[0]
+    return LtnRules(), NAME
+
+
+def _set_torch_threads(peer: LtnRules | None, threads: int) -> None:
+    if peer is not None:
+        import torch  # noqa: PLC0415  (comes with the peer)
+
+        torch.set_num_threads(threads)
+
+
+def _difference(judgements: list[Judgement]) -> float:
+    """The largest over rows, rules, quantified rules and SatAgg."""
+    import numpy as np  # noqa: PLC0415
+
+    numbers = [np.concatenate([j.truths.ravel(), j.closed, [j.satisfaction]]) for j in judgements]
+    return float(max(np.abs(a - b).max() for a in numbers for b in numbers))
+
+
+if __name__ == "__main__":
+    main()
