@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,20 @@ names = { position = "position" }
     ]
     path.write_text(dump_settings(settings))
     assert settings_from(path, {}, [])[0] == settings
+
+
+def test_the_settings_that_the_documentation_shows_can_be_read(tmp_path: Path) -> None:
+    """Each block of TOML in docs/rules.md, for a market that has the names in it."""
+    page = (Path(__file__).parents[2] / "docs" / "rules.md").read_text()
+    blocks = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 2
+    features, actions = (*FEATURES, "open_gain"), (*ACTIONS, "out")
+    market = f"[markets.eurusd]\nfeatures = {list(features)}\naction_names = {list(actions)}\n"
+    for block in blocks:
+        path = tmp_path / "janus.toml"
+        path.write_text(market + block)
+        rules = settings_from(path, {}, [])[0].market("eurusd").rules
+        assert len(KnowledgeBase.parse(rules, features, actions).names) >= len(rules) == 2
 
 
 @pytest.mark.parametrize("known", [KNOWN, VECTOR], ids=["discrete", "vector"])
