@@ -14,6 +14,7 @@ import numpy as np
 
 from janus_memory.errors import CheckpointError, ReplayError
 from janus_memory.replay.eviction_rules import RULES, New
+from janus_memory.replay.tree_kernels import inspect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from janus_memory.store.arrays import Arrays
 
 __all__ = ["Evictor"]
+
+_LARGEST = float(np.finfo(np.float64).max)
 
 
 class Evictor:
@@ -85,11 +88,12 @@ class Evictor:
             ReplayError: a priority that is none, or a slot that holds no row; nothing was noted.
         """
         slots, priority = np.ascontiguousarray(slots, np.int32), np.ascontiguousarray(priority, np.float64)
-        _check_priority(priority)
-        if slots.min(initial=0) < 0 or slots.max(initial=-1) >= len(self):
+        # One pass for both: this is on the path of every update.
+        row = inspect(slots, priority, len(self), 0.0, _LARGEST)
+        if row >= 0:
             raise ReplayError(
-                f"priorities for slots {slots.min()} to {slots.max()} of {len(self)} rows; nothing was noted; "
-                "name slots that hold rows"
+                f"row {row} gives priority {priority[row]} to slot {slots[row]} of {len(self)} rows; nothing was "
+                "noted; name slots that hold rows, with priorities (E7), which are at least the floor"
             )
         self._rule.on_priority(slots, priority)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from janus_memory.replay.tournament import Domains, Tournament, admit_domains, admit_least, assign
+from janus_memory.replay.tournament import Domains, Tournament, admit_domains, admit_least, play_all, replay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -70,14 +70,21 @@ class _Random(Rule):
 
 
 class _Least(Rule):
-    """A tournament over one column, among equals over the arrival."""
+    """A tournament over one column, among equals over the arrival.
+
+    New priorities are only noted: their matches are replayed when the next row asks for a slot, all matches where
+    more have been noted than are worth replaying one by one.
+    """
 
     def __init__(self, capacity: int, column: Literal["priority", "timestamp"]) -> None:
         super().__init__(capacity)
         self._column = column
         self._held = Tournament.empty(capacity)
+        self._noted: list[NDArray[np.int32]] = []
+        self._n_noted = 0
 
     def admit(self, new: New, generator: np.random.Generator) -> NDArray[np.int32]:  # noqa: ARG002  (draws nothing)
+        self._catch_up()
         key = _bits(new.priority) if self._column == "priority" else new.timestamp
         slots = np.empty(len(key), np.int32)
         admit_least(self._held, key, min(new.arrived, self._capacity), new.arrived, slots)
@@ -85,7 +92,10 @@ class _Least(Rule):
 
     def on_priority(self, slots: NDArray[np.int32], priority: NDArray[np.float64]) -> None:
         if self._column == "priority":
-            assign(self._held, slots, _bits(priority))
+            self._held.key[slots] = _bits(priority)
+            self._n_noted += len(slots)
+            if self._n_noted <= self._capacity:
+                self._noted.append(slots.copy())
 
     def arrays(self) -> Arrays:
         return {self._column: self._held.key, f"{self._column}/arrival": self._held.tie}
@@ -93,6 +103,15 @@ class _Least(Rule):
     def load(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
         key, tie = arrays[self._column], arrays[f"{self._column}/arrival"]
         self._held = Tournament.of(key.astype(np.int64), tie.astype(np.int64))
+
+    def _catch_up(self) -> None:
+        """Replay the matches of what has been noted."""
+        if self._n_noted > self._capacity:
+            play_all(self._held)
+        elif self._n_noted:
+            replay(self._held, np.concatenate(self._noted))
+        self._noted.clear()
+        self._n_noted = 0
 
 
 class _LargestDomain(Rule):

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["Domains", "Tournament", "admit_domains", "admit_least", "assign"]
+__all__ = ["Domains", "Tournament", "admit_domains", "admit_least", "play_all", "replay"]
 
 I4 = NDArray[np.int32]
 I8 = NDArray[np.int64]
@@ -45,7 +45,7 @@ class Tournament(NamedTuple):
         """The tournament of these entries, at least one."""
         winner = np.full(1 << (len(key) - 1).bit_length(), -1, np.int32)
         held = cls(key, tie, winner)
-        _play_all(held)
+        play_all(held)
         return held
 
     @classmethod
@@ -92,11 +92,10 @@ def admit_least(held: Tournament, key: I8, size: int, arrived: int, slots: I4) -
 
 
 @_compiled
-def assign(held: Tournament, slots: I4, key: I8) -> None:
-    """Change the keys of some entries, in the order given."""
-    for i in range(slots.size):
-        held.key[slots[i]] = key[i]
-        _play(held, slots[i])
+def replay(held: Tournament, slots: I4) -> None:
+    """Replay the matches of entries whose keys have changed; an entry may occur more than once."""
+    for slot in slots:
+        _play(held, slot)
 
 
 @_compiled
@@ -132,7 +131,8 @@ def admit_domains(held: Domains, code: I4, size: int, slots: I4) -> None:
 
 
 @_compiled
-def _play_all(held: Tournament) -> None:
+def play_all(held: Tournament) -> None:
+    """Play every match."""
     for node in range(held.winner.size - 1, 0, -1):
         held.winner[node] = _match(held, node)
 

@@ -188,3 +188,21 @@ def test_a_row_can_be_the_victim_of_the_next() -> None:
     evictor = Evictor("oldest", 2)
     rows = [(1.0, time, 0) for time in (5, 6, -9, 7)]
     assert admit(evictor, rows, np.random.default_rng(0)).tolist() == [0, 1, 0, 0]
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 3, 7])
+def test_priorities_noted_between_rows_all_count(rounds: int) -> None:
+    """Fewer than are replayed one by one, and more; the caller's arrays may be used again."""
+    capacity, rng = 12, np.random.default_rng(rounds)
+    model, evictor = Model("lowest_priority", capacity, rng), Evictor("lowest_priority", capacity)
+    first = [(float(p), 0, 0) for p in rng.random(capacity)]
+    assert admit(evictor, first, rng).tolist() == [model.admit(*row) for row in first]
+    slots, priority = np.zeros(6, np.int32), np.zeros(6)
+    for _ in range(rounds):
+        slots[:], priority[:] = rng.integers(0, capacity, 6), rng.random(6)
+        evictor.on_priority(slots, priority)
+        for slot, p in zip(slots.tolist(), priority.tolist(), strict=True):
+            model.on_priority(slot, p)
+    slots[:] = priority[:] = 0
+    more = [(float(p), 0, 0) for p in rng.random(2 * capacity)]
+    assert admit(evictor, more, rng).tolist() == [model.admit(*row) for row in more]
