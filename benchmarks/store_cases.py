@@ -170,7 +170,7 @@ def _file_steps(
     store: ReplayStore, memory: FilePeer | None, folder: Path
 ) -> dict[str, tuple[Callable[[], object], Callable[[], object] | None]]:
     """Saving and then loading, ours and the peer's."""
-    path = folder / "ours.npz"
+    path = folder / "ours.safetensors"
     return {
         "save": (lambda: store.save(path), None if memory is None else lambda: memory.save(folder)),
         "load": (lambda: ReplayStore.load(path), None if memory is None else lambda: memory.load(folder)),

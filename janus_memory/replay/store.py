@@ -28,7 +28,8 @@ from janus_memory.replay.laws import importance_weights
 from janus_memory.replay.priorities import priority_quantiles
 from janus_memory.replay.sampler import Sampler
 from janus_memory.replay.stats import ReplayStats
-from janus_memory.store.arrays import read_arrays, subtree, write_arrays
+from janus_memory.store.arrays import subtree
+from janus_memory.store.tensors import read_tensors, write_tensors
 from janus_memory.transition import ID_BYTES, MarketSpec
 
 if TYPE_CHECKING:
@@ -302,7 +303,7 @@ class ReplayStore:
 
     def save(self, path: Path) -> None:
         """Write the snapshot to a file, atomically."""
-        write_arrays(path, self.snapshot(), {})
+        write_tensors(path, self.snapshot())
 
     @classmethod
     def load(cls, path: Path, *, backend: Backend = "numba") -> ReplayStore:
@@ -311,7 +312,7 @@ class ReplayStore:
         Raises:
             CheckpointError: the file is not one that `save` wrote; nothing was changed.
         """
-        arrays, _ = read_arrays(path)
+        arrays = read_tensors(path)
         kept = _settings_of(arrays)
         return cls.restore(kept.spec, kept.capacity, kept.replay, kept.eviction, arrays, backend=backend)
 
