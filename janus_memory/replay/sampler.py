@@ -240,13 +240,15 @@ class Sampler:
 
     def _grown(self, slots: I4) -> int:
         """The number of entries after a write; refuses a gap."""
-        new = np.unique(slots[slots >= self._size])
-        if len(new) and new[-1] != self._size + len(new) - 1:
+        reached = max(self._size, int(slots.max()) + 1)
+        written = np.zeros(reached - self._size, np.bool_)
+        written[slots[slots >= self._size] - self._size] = True
+        if not written.all():
             raise ReplayError(
-                f"slot {new[-1]} was written while the buffer holds {self._size} entries; the sampler is "
+                f"slot {reached - 1} was written while the buffer holds {self._size} entries; the sampler is "
                 "unchanged; slots fill in order from 0"
             )
-        return self._size + len(new)
+        return reached
 
     def _masses(self, slots: I4, factor: F8, codes: I4) -> F8:
         """The masses of entries with this p^alpha, under the present reference time and flatness; float64 [n]."""
