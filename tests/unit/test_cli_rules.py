@@ -14,7 +14,8 @@ import pytest
 
 from janus_memory.cli.demo_settings import demo_market
 from janus_memory.cli.main import run
-from janus_memory.config import RuleSettings, Settings
+from janus_memory.cli.transition_files import read_transitions
+from janus_memory.config import MarketSettings, RuleSettings, Settings
 from janus_memory.settings import dump_settings
 from janus_memory.simulate.bars import shipped_bars
 from janus_memory.simulate.sessions import sessions_of
@@ -23,6 +24,7 @@ from janus_memory.transition import MarketSpec, Transitions
 from streams.codec import encode_frame
 from tests.unit.sleep_rows import MARKET, rows_of, settings_for
 from tests.unit.slept_folder import remember
+from tests.unit.wire_rows import VECTOR, make_rows
 
 SPEC = demo_market().spec("eurusd")
 
@@ -83,7 +85,7 @@ def table_of(rows: Transitions, spec: MarketSpec) -> pd.DataFrame:
     columns: dict[str, Any] = {name: getattr(rows, name).astype(str) for name in ids}
     columns |= {name: rows.state[:, k] for k, name in enumerate(spec.features)}
     columns |= {f"next.{name}": rows.next_state[:, k] for k, name in enumerate(spec.features)}
-    columns["action"] = [spec.action_names[a] for a in rows.action]
+    columns["action"] = [spec.action_names[a] if spec.action_names else a for a in rows.action]
     return pd.DataFrame(columns | {"timestamp": rows.timestamp, "reward": rows.reward, "done": rows.done})
 
 
@@ -149,6 +151,30 @@ def test_every_kind_of_file_says_the_same(capsys: pytest.CaptureFixture[str], we
     table.assign(action=week.action, timestamp=pd.to_datetime(table["timestamp"])).to_csv("iso.csv")
     for name in ("week.jsonl", "week.csv", "week.pq", "iso.csv"):
         assert explained(capsys, "--on", name) == wanted | {"data": name}
+        assert read_transitions(Path(name), SPEC).canonical_bytes() == week.canonical_bytes()
+
+
+def test_markets_of_vectors_are_explained_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From a frame and from a table with a column for each component."""
+    monkeypatch.chdir(tmp_path)
+    rows = make_rows([f"t{k}" for k in range(40)], VECTOR)
+    rule = RuleSettings(name="small", text="abs(action[1]) < 1 ~ 0.1")
+    market = MarketSettings(features=VECTOR.features, action_dim=2, rules=(rule,))
+    Path("janus.toml").write_text(dump_settings(Settings(markets={VECTOR.name: market})))
+    Path("rows.bin").write_bytes(encode_frame(rows, VECTOR))
+    table = table_of(dataclasses.replace(rows, action=np.zeros(40, np.int32)), VECTOR).drop(
+        columns=["action"]
+    )
+    table.assign(**{f"action[{k}]": rows.action[:, k] for k in (0, 1)}).to_csv("rows.csv")
+    facts = explained(capsys, "--on", "rows.bin")
+    (found,) = facts["rules"]
+    assert found["broken"] == (np.abs(rows.action[:, 1]) > 1).sum() > 0
+    assert found["worst"][0]["action"][1] == pytest.approx(float(max(rows.action[:, 1], key=abs)))
+    assert explained(capsys, "--on", "rows.csv") == facts | {"data": "rows.csv"}
+    assert run(["rules", "explain", "--on", "rows.bin"]) == 0
+    assert "small: the rows that keep it worst" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,7 @@ def test_markets_of_vectors_have_the_same_limits_on_the_position_taken() -> None
         ({"preset": "x"}, "known: drawdown limit, volatility-scaled position limit, no adding to a loser"),
         ({"preset": "drawdown limit", "limit": -0.01}, "limit = -0.01; use a number above 0"),
         ({"preset": "drawdown limit", "softness": float("nan")}, "softness = nan"),
+        ({"preset": "drawdown limit", "limit": float("inf")}, "limit = inf"),
         ({"preset": "drawdown limit", "stop": 0.1}, "has no `stop`; it has limit, softness and warning"),
         ({"preset": "drawdown limit", "warning": 0.01}, "warning = 0.01 must lie below the limit of 0.01"),
         ({"preset": "no adding to a loser", "stop": 0.001}, "stop = 0.001 must lie above the limit of 0.004"),
