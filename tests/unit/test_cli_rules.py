@@ -120,6 +120,20 @@ def test_the_demos_rules_are_explained_on_its_data(
 
 
 @pytest.mark.usefixtures("folder")
+def test_episodes_that_stay_out_of_long_term_memory_are_counted(
+    capsys: pytest.CaptureFixture[str], week: Transitions
+) -> None:
+    """Satisfaction 1 - sqrt(share of rows that break the only rule) at or below 0.7: a share of 0.09 or more."""
+    write_rules(RuleSettings(name="rest", text="action == flat"))
+    busy = [
+        (week.action[week.episode_id == one] != 1).mean() for one in sorted(set(week.episode_id.tolist()))
+    ]
+    facts = explained(capsys, "--on", "week.bin")
+    assert facts["episodes_kept_out"] == sum(share >= 0.09 for share in busy)
+    assert 0 < facts["episodes_kept_out"] != facts["episodes"] / 2
+
+
+@pytest.mark.usefixtures("folder")
 def test_people_read_tables(capsys: pytest.CaptureFixture[str]) -> None:
     """One over all rules, one of the worst rows for each, and what it means for the memory."""
     write_rules(*demo_market().rules, RuleSettings(name="never", text="drawdown > 1 implies reward > 0"))
