@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from janus_memory.logic.formulas import Ground
 from janus_memory.logic.grammar import Vocabulary, parse_rule
 from janus_memory.logic.knowledge import KnowledgeBase, rule_truths, satisfaction
-from janus_memory.logic.mentions import Mentions, applies, mentions, no_training_reason
+from janus_memory.logic.mentions import Mentions, mentions, no_training_reason
 from janus_memory.logic.presets import expand
 
 if TYPE_CHECKING:
@@ -118,19 +117,14 @@ def explain(
     )
     truths, parts = base.truths(rows), list(episodes)
     own = np.array([rule_truths(truths[part], base.exists) for part in parts]).reshape(len(parts), len(rules))
-    ground = Ground(
-        rows.state.astype(np.float64),
-        rows.action,
-        rows.next_state.astype(np.float64),
-        rows.reward.astype(np.float64),
-    )
+    applies = base.conditions(rows)
     order = rows.order()
     return Explanation(
         rules=tuple(
             RuleEffect(
                 rule=rule,
                 satisfaction=_spread(own[:, column]),
-                support=int((applies(rule.parsed.formula, ground) >= HALF).sum()),
+                support=int((applies[:, column] >= HALF).sum()),
                 broken=int((truths[:, column] < HALF).sum()),
                 worst=_worst(truths[:, column], order, n_worst),
                 truths=truths[:, column],

@@ -43,6 +43,7 @@ __all__ = [
     "Term",
     "condition",
     "needs_outcome",
+    "walk",
 ]
 
 Operator = Literal["<", "<=", ">", ">=", "==", "!="]
@@ -320,30 +321,33 @@ class Implies:
 def needs_outcome(formula: Formula) -> bool:
     """Whether the formula mentions the reward or the next state, which a policy does not know."""
     return any(
-        isinstance(part, Reward) or (isinstance(part, Feature) and part.of_next) for part in _walk(formula)
+        isinstance(part, Reward) or (isinstance(part, Feature) and part.of_next) for part in walk(formula)
     )
 
 
 def condition(formula: Formula, ground: Ground) -> Truth:
     """How far a formula has something to say of each row; [n] in [0, 1], or one number for all rows.
 
-    Of `a implies b` that is the truth of a, of formulas joined by `and` or `or` the largest of theirs, and 1 of
-    everything else.
+    `a implies b` applies as far as a holds, `a implies (b implies c)` as far as a and b hold, formulas joined by `and`
+    as far as the one that applies most, formulas joined by `or` as far as the one that applies least, and anything
+    else always. Where it does not apply a formula is true whatever was done.
     """
     match formula:
         case Implies():
-            return formula.condition.truth(ground)
+            return formula.condition.truth(ground) * condition(formula.consequence, ground)
         case And() | Or():
             xp = connectives.namespace(ground.state)
-            return reduce(xp.maximum, [condition(part, ground) for part in formula.formulas])
+            join = xp.maximum if isinstance(formula, And) else xp.minimum
+            return reduce(join, [condition(part, ground) for part in formula.formulas])
         case _:
             return np.float64(1.0)
 
 
-def _walk(root: Term | Formula) -> Iterator[Term | Formula]:
+def walk(root: Term | Formula) -> Iterator[Term | Formula]:
+    """The formula or term and everything in it."""
     yield root
     for part in root.parts():
-        yield from _walk(part)
+        yield from walk(part)
 
 
 def _sigmoid(z: Values, xp: Any) -> Truth:

@@ -1,22 +1,18 @@
-"""What a rule speaks of: the features and actions it mentions, when it applies, and whether it can train a policy."""
+"""What a rule speaks of: the features and actions it mentions, and whether it can train a policy."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from janus_memory.logic import formulas as f
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Sequence
 
     from janus_memory.logic.grammar import ParsedRule
 
-__all__ = ["Mentions", "applies", "mentions", "no_training_reason"]
+__all__ = ["Mentions", "mentions", "no_training_reason"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +33,7 @@ class Mentions:
 
 def mentions(formula: f.Formula) -> Mentions:
     """What a formula reads."""
-    parts = list(_walk(formula))
+    parts = list(f.walk(formula))
     features = [part for part in parts if isinstance(part, f.Feature)]
     return Mentions(
         features=tuple(sorted({one.index for one in features if not one.of_next})),
@@ -45,25 +41,6 @@ def mentions(formula: f.Formula) -> Mentions:
         reward=any(isinstance(part, f.Reward) for part in parts),
         action=any(_is_action(part) for part in parts),
     )
-
-
-def applies(formula: f.Formula, ground: f.Ground) -> NDArray[np.float64]:
-    """How far a rule's condition holds on each row, float64 [n] in [0, 1]; a rule without a condition always applies.
-
-    A rule `a implies b` applies as far as `a` holds, `a implies (b implies c)` as far as `a and b`, rules joined by
-    `and` as far as the one that applies most, rules joined by `or` as far as the one that applies least. Where it
-    does not apply a rule is true whatever was done, and says nothing of it.
-    """
-    match formula:
-        case f.Implies():
-            condition = np.asarray(formula.condition.truth(ground), np.float64)
-            return condition * applies(formula.consequence, ground)
-        case f.And():
-            return np.asarray(np.maximum.reduce([applies(part, ground) for part in formula.formulas]))
-        case f.Or():
-            return np.asarray(np.minimum.reduce([applies(part, ground) for part in formula.formulas]))
-        case _:
-            return np.ones(len(ground.state))
 
 
 def no_training_reason(rule: ParsedRule, weight: float, features: Sequence[str]) -> str:
@@ -87,16 +64,10 @@ def no_training_reason(rule: ParsedRule, weight: float, features: Sequence[str])
 
 def _only_crisp(formula: f.Formula) -> bool:
     """Whether action components occur, and only in crisp comparisons."""
-    compares = [part for part in _walk(formula) if isinstance(part, f.Compare)]
-    of_action = [one for one in compares if any(isinstance(part, f.ActionComponent) for part in _walk(one))]
+    compares = [part for part in f.walk(formula) if isinstance(part, f.Compare)]
+    of_action = [one for one in compares if any(isinstance(part, f.ActionComponent) for part in f.walk(one))]
     return bool(of_action) and all(one.softness is None for one in of_action)
 
 
 def _is_action(part: f.Term | f.Formula) -> bool:
     return isinstance(part, (f.ActionComponent, f.ActionIs))
-
-
-def _walk(root: f.Term | f.Formula) -> Iterator[f.Term | f.Formula]:
-    yield root
-    for part in root.parts():
-        yield from _walk(part)

@@ -87,14 +87,14 @@ def check(text: str, tally: Tally, *, vector: bool = False) -> None:
     tally.depth = max(tally.depth, depth)
     rows = _ROWS[vector]
     try:
-        truths = base.truths(rows)
+        truths, applies = base.truths(rows), base.conditions(rows)
         policy = truths if vector else base.policy_truths(rows.state)[0]
     except RuleError:
         tally.overflowed += 1
         return
     tally.evaluated += 1
     assert truths.shape == (len(rows), 1)
-    for table in (truths, policy):
+    for table in (truths, applies, policy):
         assert ((table >= 0) & (table <= 1)).all()
 
 
