@@ -14,7 +14,7 @@ from lark import Lark, Token, Tree, UnexpectedInput
 
 from janus_memory.errors import RuleError
 from janus_memory.logic import formulas as f
-from janus_memory.logic.refusals import did_you_mean, known_names, syntax_refusal
+from janus_memory.logic.refusals import did_you_mean, known_names, shown, syntax_refusal
 
 __all__ = ["MAX_CHARACTERS", "MAX_DEPTH", "MAX_RULES", "ParsedRule", "Vocabulary", "parse_rule"]
 
@@ -234,7 +234,7 @@ class _Reader:
         if word not in known:
             hint = did_you_mean(word, known if kind == "action" else (*known, "action", "reward"))
             hint = hint or f"; known: {known_names(known)}"
-            self._fail(token, f"unknown {kind} {word!r}{hint}")
+            self._fail(token, f"unknown {kind} {shown(word)}{hint}")
         return known.index(word)
 
     def _fail(self, token: Token, what: str) -> NoReturn:

@@ -11,7 +11,7 @@ from lark import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-__all__ = ["WORDS", "did_you_mean", "known_names", "syntax_refusal"]
+__all__ = ["WORDS", "did_you_mean", "known_names", "shown", "syntax_refusal"]
 
 WORDS = ("forall", "exists", "and", "or", "not", "implies", "action", "next", "reward", "abs")
 
@@ -57,6 +57,11 @@ _EXPECTED = {
 _LAST_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
+def shown(word: str) -> str:
+    """The word in quotes; of a very long one its beginning."""
+    return repr(word) if len(word) <= _MAX_WORD else f"{word[:_MAX_WORD]!r}..."
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """` (did you mean 'flat'?)` with the nearest known word, whatever the case of its letters, or nothing."""
     if len(word) > _MAX_WORD:
@@ -90,7 +95,7 @@ def syntax_refusal(text: str, error: UnexpectedInput, names: Collection[str]) ->
         if before and before[0] not in names:
             hint = did_you_mean(before[0], WORDS)
             if hint:
-                return before.start() + 1, f"unknown word {before[0]!r}{hint}"
+                return before.start() + 1, f"unknown word {shown(before[0])}{hint}"
     expected = ", ".join(sorted({_EXPECTED.get(word, word.lower()) for word in _allowed(error)}))
     return place + 1, f"did not expect {found}{hint}; expected {expected}"
 
@@ -105,7 +110,7 @@ def _found(text: str, error: UnexpectedInput) -> tuple[int, str, str]:
         return len(text), "the end of the rule", ""
     place = token.start_pos or 0
     hint = _foreign("->") if text[max(place - 1, 0) : place + 1] == "->" else did_you_mean(str(token), WORDS)
-    return place, repr(str(token)), hint
+    return place, shown(str(token)), hint
 
 
 def _foreign(signs: str) -> str:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from janus_memory.logic.formulas import Formula, Term
 
 _VALUES = np.array([0.0, -0.0, 1e-30, -3e38, 3e38, 0.5, -1.0, 7.0], np.float32)
+_MAX_MESSAGE = 600
 
 
 @dataclass
@@ -79,6 +80,8 @@ def check(text: str, tally: Tally, *, vector: bool = False) -> None:
     except RuleError as error:
         tally.refused += 1
         tally.longest_message = max(tally.longest_message, len(str(error)))
+        if tally.longest_message > _MAX_MESSAGE:
+            raise AssertionError(f"a message of {tally.longest_message} characters") from error
         return
     nodes, depth = _size(base._rules[0].formula)
     assert nodes <= len(text) <= MAX_CHARACTERS

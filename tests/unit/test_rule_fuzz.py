@@ -1,4 +1,4 @@
-"""Random and damaged rule texts: 20 000 here; `python -m tests.soak.rule_fuzz --count 1000000` for a long run."""
+"""Random and damaged rule texts: 10 000 here; `python -m tests.soak.rule_fuzz --count 1000000` for a long run."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from janus_memory.logic.grammar import MAX_CHARACTERS, MAX_DEPTH
 from tests.soak.rule_fuzz import Tally, check, fuzz
 
 
-def test_only_refusals_come_out_of_twenty_thousand_texts() -> None:
+def test_only_refusals_come_out_of_ten_thousand_texts() -> None:
     """And no text makes more nodes than it has characters, so that work is bounded by what is allowed in."""
-    tally = fuzz(20_000, seed=5)
-    assert tally.refused + tally.overflowed + tally.evaluated == 20_000
+    tally = fuzz(10_000, seed=5)
+    assert tally.refused + tally.overflowed + tally.evaluated == 10_000
     # Otherwise the texts would be too good or too bad to find anything.
-    assert tally.refused > 5_000
-    assert tally.evaluated > 5_000
-    assert tally.overflowed > 100
+    assert tally.refused > 2_500
+    assert tally.evaluated > 2_500
+    assert tally.overflowed > 50
     assert 12 < tally.depth <= MAX_DEPTH
 
 

@@ -215,6 +215,7 @@ def test_of_many_names_a_dozen_are_told() -> None:
     features = tuple(f"feature_{k}" for k in range(50))
     assert "feature_11 and 38 more; nothing" in refusal("zzz > 1", Vocabulary(features, (), 2))
     assert "did you mean" not in refusal("f" * 65 + " > 1", Vocabulary(("f" * 64,), (), 2))
+    assert f"unknown feature '{'f' * 64}'...; known" in refusal("f" * 900 + " > 1", Vocabulary(("x",), (), 2))
     assert "did you mean" in refusal("f" * 63 + " > 1", Vocabulary(("f" * 64,), (), 2))
 
 
