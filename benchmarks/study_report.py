@@ -41,7 +41,7 @@ class Curve(msgspec.Struct, kw_only=True):
 
 
 class StudyReport(msgspec.Struct, kw_only=True):
-    """What one run of a study writes."""
+    """What one run of a study writes; `seconds` is its processor time, which other work on the machine leaves alone."""
 
     machine: str
     versions: dict[str, str]
@@ -127,8 +127,16 @@ def _draw_panel(ax: Axes, panel: Panel, updates: list[int]) -> None:
         ax.plot(updates, arm.mean, color=colour, linestyle=dash, label=arm.arm)
     for name, level in panel.marks.items():
         ax.axhline(level, color="0.5", linewidth=0.8)
+        # Beside the axes, where no curve can be.
         ax.annotate(
-            name, (updates[-1], level), xytext=(0, 3), textcoords="offset points", ha="right", color="0.35"
+            name.replace(" ", "\n", 1),
+            (1, level),
+            xycoords=ax.get_yaxis_transform(),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            color="0.35",
+            fontsize=9,
         )
     ax.set_title(panel.title, fontsize=11)
     ax.set_ylabel(panel.label)

@@ -48,4 +48,6 @@ def run(
     report.write(options.out / f"{name}.json")
     draw(panels(report), report.updates, options.out / f"{name}.png")
     print(table(report))
-    print(f"{report.machine}; {report.n_seeds} seeds, {report.seconds:.0f} s", file=sys.stderr)
+    print(
+        f"{report.machine}; {report.n_seeds} seeds, {report.seconds:.0f} s of processor time", file=sys.stderr
+    )
