@@ -86,7 +86,7 @@ def read_rules(rules: Sequence[RuleSettings], spec: MarketSpec) -> tuple[ReadRul
         RuleError: a rule cannot be read.
     """
     n_actions = spec.action_size if spec.action_kind == "discrete" else 0
-    known = Vocabulary(spec.features, spec.action_names, n_actions)
+    known = Vocabulary(spec.features, spec.action_names, n_actions, spec.action_size - n_actions)
     KnowledgeBase.parse(rules, spec.features, spec.action_names, n_actions=n_actions)
     return tuple(_read(rule, known) for rule in expand(rules, known))
 

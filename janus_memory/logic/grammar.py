@@ -69,11 +69,13 @@ class Vocabulary:
         features: feature names in the order of the state.
         actions: names of discrete actions; may be empty.
         n_actions: number of discrete actions; 0 means vector actions.
+        action_dim: components of a vector action; 0 where that is not known, and seen only on rows.
     """
 
     features: tuple[str, ...]
     actions: tuple[str, ...]
     n_actions: int
+    action_dim: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +217,10 @@ class _Reader:
     def _component(self, token: Token) -> f.ActionComponent:
         if self._known.n_actions:
             self._fail(token, "this market's actions are discrete; write action == NAME")
-        return f.ActionComponent(self._index(token))
+        index, dim = self._index(token), self._known.action_dim
+        if dim and index >= dim:
+            self._fail(token, f"action[{index}] does not exist; actions have {dim} components, from 0")
+        return f.ActionComponent(index)
 
     def _number(self, token: Token) -> float:
         number = float(token)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from janus_memory.config import RuleSettings
+from janus_memory.errors import RuleError
 from janus_memory.logic.explanation import Explanation, RuleEffect, explain, read_rules
 from janus_memory.transition import MarketSpec, Transitions
 
@@ -98,6 +99,11 @@ def test_without_rows_there_is_no_support_and_no_truth() -> None:
     (rule,) = found.rules
     assert (rule.support, rule.broken, dict(rule.satisfaction), len(rule.worst)) == (0, 0, {}, 0)
     assert len(found.episodes) == 0
+
+
+def test_a_component_that_the_market_does_not_have_is_refused_before_any_row() -> None:
+    with pytest.raises(RuleError, match=r"rule 'r', column 8: action\[1\] does not exist; actions have 1"):
+        read_rules([RuleSettings(name="r", text="action[1] > 0 ~ 1")], VECTOR)
 
 
 @pytest.mark.parametrize(
