@@ -14,6 +14,7 @@ import numpy as np
 
 from janus_memory.errors import CheckpointError, ConfigError, ReplayError, WireError
 from janus_memory.hippocampus.metadata import Metadata
+from janus_memory.hippocampus.records import interleaved
 from janus_memory.transition import Transitions
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ Columns = tuple["NDArray[Any]", ...]
 
 # Consecutive slots are written by slices where a slice takes at least this many rows on average.
 _RUN_ROWS = 16
+# What every draw reads of a row besides its states; it lies with what is known of the row.
+_NARROW = ("timestamp", "action", "reward", "next_action", "done")
 _columns_of = operator.attrgetter(*Transitions.names())
 
 
@@ -59,9 +62,12 @@ class Ring:
             )
         self.spec = spec
         self.capacity = capacity
-        self.columns = Transitions.empty(spec, capacity)
-        self.metadata = Metadata.empty(capacity)
-        self.generation = np.zeros(capacity, np.uint32)
+        columns = Transitions.empty(spec, capacity).arrays()
+        narrow = {name: columns[name] for name in _NARROW} | Metadata.empty(capacity).arrays()
+        records = interleaved(narrow | {"generation": np.zeros(capacity, np.uint32)})
+        self.columns = Transitions.from_arrays(columns | records)
+        self.metadata = Metadata.from_arrays(records)
+        self.generation: NDArray[np.uint32] = records["generation"]  # type: ignore[assignment]  # one mapping holds every dtype
         self.arrival = np.zeros(capacity, np.int64)
         self.arrived = self.size = self._next = 0
         self._columns: Columns = _columns_of(self.columns)
@@ -70,7 +76,9 @@ class Ring:
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays held."""
-        return sum(a.nbytes for a in (*self._columns, *self._known, self.generation, self.arrival))
+        arrays = (*self._columns, *self._known, self.generation, self.arrival)
+        owners = {id(owner): owner for a in arrays for owner in (a if a.base is None else a.base,)}
+        return sum(owner.nbytes for owner in owners.values())
 
     def checked(self, rows: Transitions) -> Columns:
         """The columns of `rows`, in their canonical order.
