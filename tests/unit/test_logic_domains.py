@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from janus_memory.config import RuleSettings
 from janus_memory.errors import RuleError
-from janus_memory.logic import KnowledgeBase, Verdict, judge, rule_truths, sat_agg, satisfaction
+from janus_memory.logic import KnowledgeBase, rule_truths, sat_agg, satisfaction
 from janus_memory.logic.connectives import forall
 from janus_memory.transition import MarketSpec, Transitions
 
@@ -36,37 +36,40 @@ def rows_of(*states: tuple[float, float]) -> Transitions:
 
 
 def test_on_no_rows_all_holds_and_nothing_exists_and_neither_rests_on_anything() -> None:
-    """Truth 1 and 0, both with support 0."""
-    every, some = judge(base("every", "some"), rows_of())
-    assert every == Verdict("every", "forall", 1.0, 0, 0.0)
-    assert some == Verdict("some", "exists", 0.0, 0, 0.0)
-    assert sat_agg(np.zeros((0, 2)), np.ones(2)) == 1
+    """Truth 1 and 0, both with support 0; SatAgg by the quantifiers."""
+    rules = base("every", "some")
+    truths = rules.truths(rows_of())
+    assert rule_truths(truths, rules.exists).tolist() == [1, 0]
+    assert rules.conditions(rows_of()).sum(axis=0).tolist() == [0, 0]
+    assert sat_agg(truths, np.ones(2)) == 1
+    assert sat_agg(truths, np.ones(2), 2, rules.exists) == pytest.approx(1 - np.sqrt(0.5))
 
 
-def test_verdicts_by_hand() -> None:
-    """Support is the number of rows on which the condition holds; a denied implication is not an implication."""
-    verdicts = judge(base(*TEXTS), rows_of((2, 1), (1, -1), (-1, 1), (0, 1)))
-    assert [v.quantifier for v in verdicts] == ["forall", "exists", "forall", "forall", "forall"]
-    assert {v.rows for v in verdicts} == {4}
-    assert [v.support for v in verdicts][:3] == [4, 4, 2]
+def test_truths_and_support_by_hand() -> None:
+    """A condition's truth is its rule's support on a row; a denied implication is not an implication."""
+    rules, rows = base(*TEXTS), rows_of((2, 1), (1, -1), (-1, 1), (0, 1))
+    conditions = rules.conditions(rows)
+    assert conditions[:, [0, 1, 2, 4]].sum(axis=0).tolist() == [4, 4, 2, 4]
     half = [1 / (1 + np.exp(z)) for z in (6, 4, 0, 2)]
-    assert verdicts[3].support == pytest.approx(1 + half[1] + half[2] + half[3])
-    assert verdicts[4].support == 4
-    assert [v.truth for v in verdicts][:3] == pytest.approx([1 - np.sqrt(0.5), np.sqrt(0.5), 0.5])
-    assert verdicts[4].truth == pytest.approx(1 - np.sqrt(0.75))
+    assert conditions[:, 3].tolist() == pytest.approx([1, *half[1:]])
+    closed = rule_truths(rules.truths(rows), rules.exists)
+    assert closed[[0, 1, 2, 4]].tolist() == pytest.approx(
+        [1 - np.sqrt(0.5), np.sqrt(0.5), 0.5, 1 - np.sqrt(0.75)]
+    )
 
 
 @pytest.mark.parametrize(("p", "expected"), [(1.0, 0.75), (2.0, 0.5), (4.0, 1 - 0.25**0.25)])
 def test_p_decides_how_much_the_worst_rows_count(p: float, expected: float) -> None:
     """One row of four breaks the rule."""
-    verdict = judge(base("limit"), rows_of((1, 1), (1, -1), (0, 0), (0, 1)), p)[0]
-    assert verdict.truth == pytest.approx(expected)
+    rules = base("limit")
+    truths = rules.truths(rows_of((1, 1), (1, -1), (0, 0), (0, 1)))
+    assert rule_truths(truths, rules.exists, p)[0] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("bad", [np.nan, 0.5, 0.0, -1.0, np.inf])
 def test_a_p_that_gives_no_mean_is_refused(bad: float) -> None:
     with pytest.raises(RuleError, match="p >= 1"):
-        judge(base("every"), rows_of((1, 1)), bad)
+        forall(np.ones(2), bad)
 
 
 def test_nan_is_refused_in_a_condition_too() -> None:
