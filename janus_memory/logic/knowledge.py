@@ -139,7 +139,7 @@ class KnowledgeBase:
 
         Returns:
             float32 [n, Rp, A], the Rp rules used, and the rules left out because they mention the reward or
-            the next state.
+            the next state or are existential.
 
         Raises:
             RuleError: the market's actions are vectors, or a rule meets NaN.
@@ -171,7 +171,8 @@ class KnowledgeBase:
             eps: stable variant of the connectives.
 
         Returns:
-            The function, the Rp rules used, and the rules left out because they mention the reward or the next state.
+            The function, the Rp rules used, and the rules left out because they mention the reward or the next state
+            or are existential.
 
         Raises:
             RuleError: the market's actions are discrete. The function itself raises it for an action component
@@ -195,10 +196,14 @@ class KnowledgeBase:
         return _ground(rows.state, rows.action, rows.next_state, rows.reward, eps=self._eps)
 
     def _policy_rules(self) -> tuple[list[int], list[int]]:
-        """The rules that a policy can be judged by before it acts, and the others."""
+        """The rules that L_logic judges a policy by, and the others.
+
+        Left out are those that mention what follows the choice, and existential ones: they ask for some row of an
+        episode, and a replayed batch is no episode.
+        """
         known: tuple[list[int], list[int]] = [], []
         for number, rule in enumerate(self._rules):
-            known[needs_outcome(rule.formula)].append(number)
+            known[rule.quantifier == "exists" or needs_outcome(rule.formula)].append(number)
         return known
 
     def _named(self, numbers: Sequence[int]) -> tuple[str, ...]:

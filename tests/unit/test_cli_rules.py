@@ -284,6 +284,7 @@ def test_check_prints_what_holds_and_what_trains(capsys: pytest.CaptureFixture[s
         RuleSettings(name="paid", text="exists: reward > 0 and next.drawdown > -0.01"),
         RuleSettings(name="calm", text="volatility_24h < 0.01 ~ 0.001"),
         RuleSettings(name="off", text="action == flat", weight=0.0),
+        RuleSettings(name="some", text="exists: action == flat"),
     )
     assert run(["rules", "check", "--json"]) == 0
     rows = {row["rule"]: row for row in said(capsys)}
@@ -295,13 +296,15 @@ def test_check_prints_what_holds_and_what_trains(capsys: pytest.CaptureFixture[s
         "paid": False,
         "calm": False,
         "off": False,
+        "some": False,
     }
+    assert "some row of an episode" in rows["some"]["reason"]
     assert rows["paid"]["reason"] == "mentions reward, next.drawdown, not known when the action is chosen"
     assert "same truth whatever is done" in rows["calm"]["reason"]
     assert rows["off"]["reason"] == "has weight 0"
     assert run(["rules", "check", "janus.toml"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "5 rules can be read" in shown
+    assert "6 rules can be read" in shown
     assert "eurusd: paid does not train the policy: it mentions reward, next.drawdown" in shown
 
 

@@ -283,13 +283,17 @@ def test_satisfaction_falls_when_one_truth_falls_and_ignores_the_scale_of_weight
 def test_policy_truths_equal_truths_of_rows_that_took_the_action() -> None:
     """The table is the rules' own truth for each action; what needs the outcome is left out and named."""
     knowledge = base(
-        "x < 0 ~ 0.3 implies action == flat", "reward > 0", "y > 0", "next.x < 0 or action == long"
+        "x < 0 ~ 0.3 implies action == flat",
+        "reward > 0",
+        "y > 0",
+        "next.x < 0 or action == long",
+        "exists: y > 0",
     )
     rows = make_rows(20)
     table, used, left = knowledge.policy_truths(rows.state)
     assert table.shape == (20, 2, 3)
     assert table.dtype == np.float32
-    assert (used, left) == (("r0", "r2"), ("r1", "r3"))
+    assert (used, left) == (("r0", "r2"), ("r1", "r3", "r4"))
     for action in range(3):
         rows.action[:] = action
         expected = knowledge.truths(rows)[:, [0, 2]].astype(np.float32)

@@ -18,7 +18,7 @@ TEXTS = (
     "x < 0 ~ 0.5 implies action[0] < 0.2 ~ 0.3",
     "abs(action[0]) + abs(action[1]) * 2 < 1 ~ 0.25",
     "not (action[1] > x ~ 1 and y > 0 ~ 0.5) or action[0] * y == 0.1 ~ 0.4",
-    "exists: action[0] != 0.3 ~ 0.5 implies x - action[1] >= 0 ~ 2",
+    "action[0] != 0.3 ~ 0.5 implies x - action[1] >= 0 ~ 2",
     "x > 0 implies action[0] < y ~ 1",
     "1 < 2",
 )
@@ -72,9 +72,10 @@ def test_gradients_by_the_action_equal_finite_differences() -> None:
 
 
 def test_rules_on_the_outcome_are_left_out_and_named() -> None:
-    """A policy does not know the reward or the next state."""
-    truth, used, left_out = base("reward > 0", "action[0] > 0", "next.x < 0").policy_truth_function()
-    assert (used, left_out) == (("r1",), ("r0", "r2"))
+    """A policy does not know the reward or the next state, and a batch is no episode for `exists`."""
+    rules = base("reward > 0", "action[0] > 0", "next.x < 0", "exists: action[0] > 0")
+    truth, used, left_out = rules.policy_truth_function()
+    assert (used, left_out) == (("r1",), ("r0", "r2", "r3"))
     assert truth(*make_rows(4)).shape == (4, 1)
     nothing, _, _ = base("reward > 0").policy_truth_function()
     assert nothing(*make_rows(4)).shape == jax.jit(nothing)(*make_rows(4)).shape == (4, 0)
