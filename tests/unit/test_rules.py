@@ -14,6 +14,7 @@ from janus_memory.errors import RuleError
 from janus_memory.logic import KnowledgeBase
 from janus_memory.logic.grammar import MAX_CHARACTERS, MAX_DEPTH, ParsedRule, Vocabulary, parse_rule
 from janus_memory.logic.presets import EXAMPLE_RULES, expand
+from tests.soak.rule_fuzz import Tally, check
 
 WORDS = Vocabulary(("drawdown", "volatility_24h", "next", "return-1h"), ("short", "flat", "long"), 3)
 VECTOR = Vocabulary(("drawdown",), (), 0)
@@ -173,9 +174,15 @@ pieces = st.sampled_from(
 
 
 @settings(max_examples=1000, deadline=None)
-@given(st.lists(pieces, max_size=30).map(" ".join) | st.text(max_size=60))
+@given(
+    st.lists(pieces, max_size=30).map(" ".join)
+    | st.text(max_size=60)
+    | st.binary(max_size=60).map(lambda data: data.decode("latin-1"))
+)
 def test_any_text_is_read_or_refused(text: str) -> None:
-    """Nothing but RuleError ever comes out of the reader."""
+    """Nothing but RuleError ever comes out of the reader, or out of the evaluation of what it reads."""
+    for vector in (False, True):
+        check(text, Tally(), vector=vector)
     for vocabulary in (WORDS, VECTOR):
         try:
             rule = read(text, vocabulary)
@@ -199,7 +206,8 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     )
 )
 def test_every_well_formed_text_is_read(text: str) -> None:
-    """What the grammar can say is accepted."""
+    """What the grammar can say is accepted, and has a truth on any row."""
+    check(text, Tally())
     if len(text) <= MAX_CHARACTERS:
         assert read(text) == read(f"forall: ({text})")
 
