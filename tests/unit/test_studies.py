@@ -174,6 +174,7 @@ def test_equal_results_are_equal_pictures(tmp_path: Path) -> None:
     assert b"Matplotlib" not in first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["logic", "replay"])
 def test_a_quick_run_writes_its_picture_and_its_numbers(tmp_path: Path, name: str) -> None:
     """Two arms in each comparison, three points in each curve."""
