@@ -80,8 +80,9 @@ class _Least(Rule):
         super().__init__(capacity)
         self._column = column
         self._held = Tournament.empty(capacity)
-        self._noted: list[NDArray[np.int32]] = []
+        self._noted: list[tuple[NDArray[np.int32], NDArray[np.float64]]] = []
         self._n_noted = 0
+        self._outdated = False
 
     def admit(self, new: New, generator: np.random.Generator) -> NDArray[np.int32]:  # noqa: ARG002  (draws nothing)
         self._catch_up()
@@ -92,12 +93,14 @@ class _Least(Rule):
 
     def on_priority(self, slots: NDArray[np.int32], priority: NDArray[np.float64]) -> None:
         if self._column == "priority":
-            self._held.key[slots] = _bits(priority)
+            self._noted.append((slots.copy(), priority.copy()))
             self._n_noted += len(slots)
-            if self._n_noted <= self._capacity:
-                self._noted.append(slots.copy())
+            if self._n_noted > self._capacity:
+                self._write_noted()
+                self._outdated = True
 
     def arrays(self) -> Arrays:
+        self._catch_up()
         return {self._column: self._held.key, f"{self._column}/arrival": self._held.tie}
 
     def load(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
@@ -105,13 +108,22 @@ class _Least(Rule):
         self._held = Tournament.of(key.astype(np.int64), tie.astype(np.int64))
 
     def _catch_up(self) -> None:
-        """Replay the matches of what has been noted."""
-        if self._n_noted > self._capacity:
+        """Write what has been noted and replay the matches that it concerns."""
+        slots = self._write_noted()
+        if self._outdated:
             play_all(self._held)
-        elif self._n_noted:
-            replay(self._held, np.concatenate(self._noted))
+            self._outdated = False
+        else:
+            replay(self._held, slots)
+
+    def _write_noted(self) -> NDArray[np.int32]:
+        """Write the keys that have been noted, the last of a slot stays; their slots."""
+        slots = np.concatenate([np.empty(0, np.int32), *(noted[0] for noted in self._noted)])
+        priority = np.concatenate([np.empty(0), *(noted[1] for noted in self._noted)])
+        self._held.key[slots] = _bits(priority)
         self._noted.clear()
         self._n_noted = 0
+        return slots
 
 
 class _LargestDomain(Rule):
