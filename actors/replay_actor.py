@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from janus_memory.config import Settings
     from janus_memory.logic.knowledge import KnowledgeBase
-    from janus_memory.replay.chunk import ReplayChunk
-    from janus_memory.replay.learner import LearnerState
-    from janus_memory.replay.problem import ReplayProblem
+    from janus_memory.replay.night.chunk import ReplayChunk
+    from janus_memory.replay.night.learner import LearnerState
+    from janus_memory.replay.night.problem import ReplayProblem
     from janus_memory.store.arrays import Arrays
     from janus_memory.transition import Transitions
 

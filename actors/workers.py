@@ -22,9 +22,9 @@ from actors.replay_actor import ReplayActor
 from actors.schema_shard import SchemaShard
 from janus_memory.errors import JanusError
 from janus_memory.policy.networks import n_actions_of, state_size_of
-from janus_memory.replay import stepwise
-from janus_memory.replay.blocks import blocks_of
-from janus_memory.replay.problem import check_problem
+from janus_memory.replay.night import stepwise
+from janus_memory.replay.night.blocks import blocks_of
+from janus_memory.replay.night.problem import check_problem
 from janus_memory.sleep.workers import InProcessWorkers
 from janus_memory.threads import VARIABLES
 
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from janus_memory.config import Settings
     from janus_memory.logic.knowledge import KnowledgeBase
     from janus_memory.neocortex.assignment import BankView, BlockScores
-    from janus_memory.replay.chunk import ReplayChunk
-    from janus_memory.replay.learner import LearnerState
-    from janus_memory.replay.problem import ReplayProblem
+    from janus_memory.replay.night.chunk import ReplayChunk
+    from janus_memory.replay.night.learner import LearnerState
+    from janus_memory.replay.night.problem import ReplayProblem
     from janus_memory.store.arrays import Arrays
     from janus_memory.transition import Transitions
 

@@ -14,10 +14,10 @@ from benchmarks.peers import BATCH, STATE_SIZE, experience
 from benchmarks.report import Row, measured
 from benchmarks.turns import in_turn, per_second
 from janus_memory.config import PolicySettings, ReplaySettings
-from janus_memory.replay.exact import refresh_and_draw
-from janus_memory.replay.learner import begin_night, init_learner
-from janus_memory.replay.problem import ReplayProblem
-from janus_memory.replay.swr import learn
+from janus_memory.replay.law.exact import refresh_and_draw
+from janus_memory.replay.night.learner import begin_night, init_learner
+from janus_memory.replay.night.problem import ReplayProblem
+from janus_memory.replay.night.swr import learn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

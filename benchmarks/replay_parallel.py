@@ -23,9 +23,9 @@ from benchmarks.cycle import regime_rows
 from benchmarks.report import Report, Row, machine, measured, versions
 from janus_memory.config import MarketSettings, RaySettings, ReplaySettings, RuleSettings, Settings
 from janus_memory.logic.knowledge import KnowledgeBase
-from janus_memory.replay.learner import begin_night, init_learner
-from janus_memory.replay.problem import ReplayProblem
-from janus_memory.replay.swr import learn
+from janus_memory.replay.night.learner import begin_night, init_learner
+from janus_memory.replay.night.problem import ReplayProblem
+from janus_memory.replay.night.swr import learn
 from janus_memory.sleep.workers import InProcessWorkers
 from janus_memory.threads import fix_threads
 

@@ -32,8 +32,8 @@ from benchmarks.peers import (
 from benchmarks.report import Row, measured
 from benchmarks.turns import in_turn, per_second
 from janus_memory.config import ReplaySettings, Strategy
-from janus_memory.replay.sampler import Sampler
-from janus_memory.replay.store import ReplayStore
+from janus_memory.replay.law.sampler import Sampler
+from janus_memory.replay.store.replay_store import ReplayStore
 from janus_memory.transition import MarketSpec, Transitions
 
 if TYPE_CHECKING:

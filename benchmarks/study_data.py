@@ -21,7 +21,7 @@ import numpy as np
 from janus_memory.cli.demo_settings import MARKET, demo_market
 from janus_memory.config import RuleSettings
 from janus_memory.logic.knowledge import KnowledgeBase, violations
-from janus_memory.replay.problem import ReplayProblem
+from janus_memory.replay.night.problem import ReplayProblem
 from janus_memory.scale import Scale
 from janus_memory.simulate.bars import shipped_bars
 from janus_memory.simulate.sessions import sessions_of

@@ -12,9 +12,9 @@ from scipy import stats
 
 from janus_memory.policy.losses import policy_satisfaction
 from janus_memory.policy.networks import forward
-from janus_memory.replay.blocks import block_of, td_errors
-from janus_memory.replay.learner import begin_night, init_learner
-from janus_memory.replay.swr import learn
+from janus_memory.replay.night.blocks import block_of, td_errors
+from janus_memory.replay.night.learner import begin_night, init_learner
+from janus_memory.replay.night.swr import learn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from janus_memory.config import PolicySettings, ReplaySettings
-    from janus_memory.replay.problem import ReplayProblem
+    from janus_memory.replay.night.problem import ReplayProblem
     from janus_memory.store.arrays import Arrays
 
 __all__ = ["Band", "Learned", "band", "trained"]

@@ -19,7 +19,7 @@ import numpy as np
 from janus_memory.errors import ReplayError
 from janus_memory.policy.losses import bootstrap, huber, select, td_error
 from janus_memory.policy.networks import Weights, forward, n_actions_of, state_size_of
-from janus_memory.replay.problem import ReplayProblem, check_problem
+from janus_memory.replay.night.problem import ReplayProblem, check_problem
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

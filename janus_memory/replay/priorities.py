@@ -1,7 +1,7 @@
 """Priorities (E7), how beta is annealed (E9), and what reports say of priorities, in plain numpy.
 
-The compiled learner (`replay.swr`) computes the same in float32 inside its loop. What follows from priorities is
-`replay.laws`. N rows; all functions are pure.
+The compiled learner (`replay.night.swr`) computes the same in float32 inside its loop. What follows from priorities is
+`replay.law.laws`. N rows; all functions are pure.
 """
 
 from __future__ import annotations

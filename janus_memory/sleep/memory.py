@@ -17,7 +17,7 @@ from janus_memory.hippocampus.separation import Separation
 from janus_memory.neocortex.background import Background
 from janus_memory.neocortex.bank import SchemaBank
 from janus_memory.neocortex.gates import RecallGate
-from janus_memory.replay.learner import LearnerState
+from janus_memory.replay.night.learner import LearnerState
 from janus_memory.scale import Scale
 from janus_memory.store.arrays import array_digest, subtree
 from janus_memory.transition import Transitions

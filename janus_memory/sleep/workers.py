@@ -13,9 +13,9 @@ import numpy as np
 from janus_memory.atlas.layout import lay_out
 from janus_memory.neocortex.assignment import score_block
 from janus_memory.policy.networks import n_actions_of, state_size_of
-from janus_memory.replay import stepwise, swr
-from janus_memory.replay.blocks import block_of, blocks_of, td_errors
-from janus_memory.replay.problem import check_problem
+from janus_memory.replay.night import stepwise, swr
+from janus_memory.replay.night.blocks import block_of, blocks_of, td_errors
+from janus_memory.replay.night.problem import check_problem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from janus_memory.config import Settings
     from janus_memory.logic.knowledge import KnowledgeBase
     from janus_memory.neocortex.assignment import BankView, BlockScores
-    from janus_memory.replay.blocks import Block
-    from janus_memory.replay.chunk import ReplayChunk
-    from janus_memory.replay.learner import LearnerState
-    from janus_memory.replay.problem import ReplayProblem
+    from janus_memory.replay.night.blocks import Block
+    from janus_memory.replay.night.chunk import ReplayChunk
+    from janus_memory.replay.night.learner import LearnerState
+    from janus_memory.replay.night.problem import ReplayProblem
     from janus_memory.store.arrays import Arrays
     from janus_memory.transition import Transitions
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from janus_memory.config import ReplaySettings, Strategy
-from janus_memory.replay.sampler import Sampler
+from janus_memory.replay.law.sampler import Sampler
 from tests.unit.replay_oracle import random_entries, write, wrong_draws
 
 pytestmark = pytest.mark.slow

@@ -14,16 +14,16 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from janus_memory.replay.laws import importance_weights, law
+from janus_memory.replay.law.laws import importance_weights, law
+from janus_memory.replay.night.problem import ReplayProblem
 from janus_memory.replay.priorities import beta_at, priorities
-from janus_memory.replay.problem import ReplayProblem
 from tests.unit.replay_rows import plain_forward, plain_td
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from janus_memory.config import PolicySettings, ReplaySettings
-    from janus_memory.replay.learner import LearnerState
+    from janus_memory.replay.night.learner import LearnerState
 
 Weights = dict[str, NDArray[np.float64]]
 
@@ -133,7 +133,7 @@ def _draw(
 
 
 def is_by_domain(replay: ReplaySettings, n: int) -> bool:
-    """Whether such a night draws by `replay.sampler`, whose inverse CDF goes domain after domain."""
+    """Whether such a night draws by `replay.law.sampler`, whose inverse CDF goes domain after domain."""
     return replay.refresh == "lazy" or n > replay.parallel_min_rows
 
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from janus_memory.config import ReplaySettings
-from janus_memory.replay.laws import law
-from janus_memory.replay.sampler import Sampler
+from janus_memory.replay.law.laws import law
+from janus_memory.replay.law.sampler import Sampler
 
 DAY = 86_400 * 10**9
 

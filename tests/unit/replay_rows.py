@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from janus_memory.replay.problem import ReplayProblem
+from janus_memory.replay.night.problem import ReplayProblem
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from janus_memory.replay.domains import Domains
-from janus_memory.replay.sum_tree import Backend
+from janus_memory.replay.law.sum_tree import Backend
+from janus_memory.replay.store.domains import Domains
 
 BACKENDS = get_args(Backend)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from janus_memory.config import Eviction
 from janus_memory.errors import CheckpointError, ReplayError
-from janus_memory.replay.eviction import Evictor
+from janus_memory.replay.store.eviction import Evictor
 from janus_memory.store.arrays import array_digest
 
 KINDS: tuple[Eviction, ...] = get_args(Eviction)

@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from online_rows import SPEC, Broken, LinearQ, Noting, frames, walks
 
 from janus_memory.config import OnlineSettings, PolicySettings, ReplaySettings, RuleSettings, Strategy
 from janus_memory.errors import CheckpointError, ConfigError, InsufficientData, ReplayError, RuleError
 from janus_memory.logic.knowledge import KnowledgeBase
 from janus_memory.policy.protocol import Batch, Policy
 from janus_memory.policy.q_policy import QPolicy
-from janus_memory.replay.online import OnlineLearner
+from janus_memory.replay.online.online_learner import OnlineLearner
 from janus_memory.scale import Scale
 from janus_memory.store.arrays import array_digest
 from janus_memory.transition import MarketSpec, Transitions
+from tests.unit.online_rows import SPEC, Broken, LinearQ, Noting, frames, walks
 
 STRATEGIES = get_args(Strategy)
 

@@ -12,7 +12,7 @@ from janus_memory.config import PolicySettings
 from janus_memory.errors import ReplayError
 from janus_memory.policy.networks import init_weights
 from janus_memory.policy.slow import slow_update
-from janus_memory.replay.problem import ReplayProblem
+from janus_memory.replay.night.problem import ReplayProblem
 from tests.unit.replay_rows import plain_td, random_problem
 
 _POLICY = PolicySettings(hidden=(), eta_sleep=0.1)

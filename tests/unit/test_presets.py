@@ -7,9 +7,9 @@ from typing import get_args
 import pytest
 
 from janus_memory.errors import ConfigError
-from janus_memory.replay.online import OnlineLearner
-from janus_memory.replay.presets import PRESETS, Preset, preset
-from janus_memory.replay.store import eviction_of
+from janus_memory.replay.online.online_learner import OnlineLearner
+from janus_memory.replay.online.presets import PRESETS, Preset, preset
+from janus_memory.replay.store.replay_store import eviction_of
 from janus_memory.transition import MarketSpec
 
 SPEC = MarketSpec("fx", ("a",), "discrete", 2)

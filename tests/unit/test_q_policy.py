@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from replay_rows import plain_following, plain_forward
 
 from janus_memory.config import PolicySettings
 from janus_memory.errors import CheckpointError, ConfigError, ReplayError
@@ -20,6 +19,7 @@ from janus_memory.policy.protocol import Batch, Policy
 from janus_memory.policy.q_policy import QPolicy, _padded
 from janus_memory.store.arrays import read_arrays
 from janus_memory.transition import MarketSpec
+from tests.unit.replay_rows import plain_following, plain_forward
 
 SPEC = MarketSpec("fx", ("a", "b", "c"), "discrete", 3)
 SMALL = PolicySettings(hidden=(8,), gamma=0.9, learning_rate=1e-2, polyak=0.1)

@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from janus_memory.config import ReplaySettings, Strategy
-from janus_memory.replay.drawing import Drawing
-from janus_memory.replay.passes import Source, gather
-from janus_memory.replay.sampler import Sampler
+from janus_memory.replay.law.sampler import Sampler
+from janus_memory.replay.store.drawing import Drawing
+from janus_memory.replay.store.passes import Source, gather
 
 N, D = 500, 6
 

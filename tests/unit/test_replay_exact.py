@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from janus_memory.config import ReplaySettings
 from janus_memory.errors import ConfigError, InsufficientData, ReplayError
-from janus_memory.replay import exact_arrays, exact_kernels
-from janus_memory.replay.exact import _shares, refresh_and_draw
-from janus_memory.replay.laws import law
-from janus_memory.replay.power import power
+from janus_memory.replay.law import exact_arrays, exact_kernels
+from janus_memory.replay.law.exact import _shares, refresh_and_draw
+from janus_memory.replay.law.laws import law
+from janus_memory.replay.law.power import power
+from janus_memory.replay.law.sum_tree import Backend
 from janus_memory.replay.priorities import priorities
-from janus_memory.replay.sum_tree import Backend
 from tests.unit.replay_oracle import boundary_uniforms, wrong_draws
 
 _F4 = NDArray[np.float32]

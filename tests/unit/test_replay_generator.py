@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from janus_memory.replay.generator import generator_state, new_generator, restore_generator
+from janus_memory.replay.store.generator import generator_state, new_generator, restore_generator
 
 
 @pytest.mark.parametrize("n_words", [0, 1, 2, 7])

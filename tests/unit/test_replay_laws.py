@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from janus_memory.config import ReplaySettings, Strategy
-from janus_memory.replay.laws import importance_weights, law, powers
+from janus_memory.replay.law.laws import importance_weights, law, powers
 
 _DAY = 86_400 * 10**9
 _STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)

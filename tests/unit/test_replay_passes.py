@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from janus_memory.config import ReplaySettings
 from janus_memory.errors import ReplayError
-from janus_memory.replay.passes import Judged, Source, gather, gather_numpy, judge, judge_numpy
 from janus_memory.replay.priorities import priorities
+from janus_memory.replay.store.passes import Judged, Source, gather, gather_numpy, judge, judge_numpy
 
 N = 20
 SETTINGS = ReplaySettings(priority_floor=0.3)

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from janus_memory.config import ReplaySettings, Strategy
 from janus_memory.errors import ConfigError, ReplayError
-from janus_memory.replay.laws import LARGEST_PRIORITY, importance_weights
-from janus_memory.replay.sampler import Sampler
-from janus_memory.replay.sum_tree import Backend
+from janus_memory.replay.law.laws import LARGEST_PRIORITY, importance_weights
+from janus_memory.replay.law.sampler import Sampler
+from janus_memory.replay.law.sum_tree import Backend
 from tests.unit.replay_oracle import DAY, Entries, boundary_uniforms, random_entries, write, wrong_draws
 
 _STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from janus_memory.config import ReplaySettings, Strategy
-from janus_memory.replay.laws import law
-from janus_memory.replay.sampling import draw, masses, shares
+from janus_memory.replay.law.laws import law
+from janus_memory.replay.night.sampling import draw, masses, shares
 from tests.unit.replay_definition import draw_rows
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ import pytest
 
 from janus_memory.config import PolicySettings, ReplaySettings, Settings, Strategy
 from janus_memory.errors import InsufficientData, ReplayError
-from janus_memory.replay import stepwise, swr
-from janus_memory.replay.blocks import block_of, blocks_of, td_errors
-from janus_memory.replay.learner import LearnerState, begin_night, init_learner
+from janus_memory.replay.night import stepwise, swr
+from janus_memory.replay.night.blocks import block_of, blocks_of, td_errors
+from janus_memory.replay.night.learner import LearnerState, begin_night, init_learner
 from janus_memory.sleep.workers import InProcessWorkers
 from janus_memory.store.arrays import array_digest
 from tests.unit.replay_definition import f8, plain_night
@@ -23,8 +23,8 @@ from tests.unit.replay_rows import random_problem
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from janus_memory.replay.chunk import ReplayChunk
-    from janus_memory.replay.problem import ReplayProblem
+    from janus_memory.replay.night.chunk import ReplayChunk
+    from janus_memory.replay.night.problem import ReplayProblem
     from janus_memory.store.arrays import Arrays
 
 _POLICY = PolicySettings(hidden=(4,), polyak=0.1)

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from janus_memory.config import Eviction, ReplaySettings, Strategy
 from janus_memory.errors import CheckpointError, ConfigError, InsufficientData, ReplayError, WireError
-from janus_memory.replay.batch import ReplayBatch
 from janus_memory.replay.compression import compressed
-from janus_memory.replay.laws import law
-from janus_memory.replay.store import ReplayStore, eviction_of
+from janus_memory.replay.law.laws import law
+from janus_memory.replay.store.batch import ReplayBatch
+from janus_memory.replay.store.replay_store import ReplayStore, eviction_of
 from janus_memory.store.arrays import array_digest
 from janus_memory.store.tensors import write_tensors
 from janus_memory.transition import MarketSpec, Transitions

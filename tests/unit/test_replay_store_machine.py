@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from janus_memory.config import Eviction, ReplaySettings, Strategy
 from janus_memory.errors import InsufficientData, ReplayError
-from janus_memory.replay.batch import ReplayBatch
-from janus_memory.replay.laws import law
-from janus_memory.replay.store import ReplayStore, eviction_of
+from janus_memory.replay.law.laws import law
+from janus_memory.replay.store.batch import ReplayBatch
+from janus_memory.replay.store.replay_store import ReplayStore, eviction_of
 from janus_memory.store.arrays import Arrays, array_digest
 from janus_memory.transition import Transitions
 from tests.unit.store_rows import SPEC, make_rows

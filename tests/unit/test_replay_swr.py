@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from janus_memory.config import PolicySettings, ReplaySettings
 from janus_memory.errors import CheckpointError, ConfigError, InsufficientData, ReplayError
-from janus_memory.replay.blocks import block_of, td_errors
-from janus_memory.replay.learner import LearnerState, begin_night, init_learner
-from janus_memory.replay.problem import ReplayProblem, distinct_states
-from janus_memory.replay.swr import learn
+from janus_memory.replay.night.blocks import block_of, td_errors
+from janus_memory.replay.night.learner import LearnerState, begin_night, init_learner
+from janus_memory.replay.night.problem import ReplayProblem, distinct_states
+from janus_memory.replay.night.swr import learn
 from janus_memory.store.arrays import array_digest
 from tests.unit.replay_definition import f8, plain_night
 from tests.unit.replay_rows import plain_forward, plain_td, random_problem

@@ -21,8 +21,8 @@ if cores: os.sched_setaffinity(0, {int(cores)})
 from janus_memory.threads import fix_threads
 assert fix_threads(int(sys.argv[1])) == int(sys.argv[1])
 from janus_memory.config import PolicySettings, ReplaySettings
-from janus_memory.replay.learner import begin_night, init_learner
-from janus_memory.replay.swr import learn
+from janus_memory.replay.night.learner import begin_night, init_learner
+from janus_memory.replay.night.swr import learn
 from janus_memory.store.arrays import array_digest
 from tests.unit.replay_rows import random_problem
 policy = PolicySettings()

@@ -24,9 +24,9 @@ from benchmarks.study_report import Panel, StudyReport, curve, draw, table
 from benchmarks.study_training import Learned, band, trained
 from janus_memory.config import PolicySettings, ReplaySettings
 from janus_memory.logic.knowledge import satisfaction
-from janus_memory.replay.learner import begin_night, init_learner
-from janus_memory.replay.problem import check_problem
-from janus_memory.replay.swr import learn
+from janus_memory.replay.night.learner import begin_night, init_learner
+from janus_memory.replay.night.problem import check_problem
+from janus_memory.replay.night.swr import learn
 from janus_memory.store.arrays import array_digest
 
 ROOT = Path(__file__).parents[2]

@@ -19,10 +19,10 @@ import pytest
 from janus_memory.config import PolicySettings, ReplaySettings
 from janus_memory.policy.networks import forward
 from janus_memory.policy.training import to_arrays, to_device, train_step
-from janus_memory.replay.blocks import batch_of
-from janus_memory.replay.learner import LearnerState, begin_night, init_learner
-from janus_memory.replay.problem import ReplayProblem
-from janus_memory.replay.swr import learn
+from janus_memory.replay.night.blocks import batch_of
+from janus_memory.replay.night.learner import LearnerState, begin_night, init_learner
+from janus_memory.replay.night.problem import ReplayProblem
+from janus_memory.replay.night.swr import learn
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from online_rows import SPEC, frames, walks
 
-from janus_memory.replay.waiting import WaitingRoom
+from janus_memory.replay.online.waiting import WaitingRoom
 from janus_memory.store.arrays import array_digest
 from janus_memory.transition import MarketSpec, Transitions, fill_next_actions
+from tests.unit.online_rows import SPEC, frames, walks
 
 
 def rows_of(**columns: object) -> Transitions:

@@ -10,9 +10,9 @@ import numpy as np
 
 from janus_memory.hippocampus.metadata import Metadata
 from janus_memory.logic.knowledge import satisfaction, violations
-from janus_memory.replay.learner import LearnerState, begin_night, init_learner
+from janus_memory.replay.night.learner import LearnerState, begin_night, init_learner
+from janus_memory.replay.night.problem import ReplayProblem
 from janus_memory.replay.priorities import priorities, priority_quantiles
-from janus_memory.replay.problem import ReplayProblem
 from janus_memory.sleep.memory import note, prefixed
 from janus_memory.store.arrays import subtree
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from janus_memory.replay.laws import powers
+from janus_memory.replay.law.laws import powers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -4,7 +4,7 @@ The caller of `learn` samples and updates; TD errors of all rows come from `refr
 workers stand. Two modes: `exact` asks for all of them before every batch (more rows than
 `replay.parallel_min_rows`); `lazy` asks every `refresh_every` steps and at the beginning of every chunk, and renews
 the drawn rows after each step, with the updated online network. Nothing but the learner outlives a chunk, so a night
-resumes from the learner's checkpoint. The laws are those of the compiled loop (`replay.swr`), in float64.
+resumes from the learner's checkpoint. The laws are those of the compiled loop (`replay.night.swr`), in float64.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import jax
 import numpy as np
 
 from janus_memory.policy.training import online_td, to_arrays, to_device, train_step
-from janus_memory.replay.blocks import batch_of
-from janus_memory.replay.chunk import ReplayChunk, check_beginning, check_end, diverged
+from janus_memory.replay.night.blocks import batch_of
+from janus_memory.replay.night.chunk import ReplayChunk, check_beginning, check_end, diverged
+from janus_memory.replay.night.sampling import uniforms
+from janus_memory.replay.night.weighing import weighing
 from janus_memory.replay.priorities import beta_at
-from janus_memory.replay.sampling import uniforms
-from janus_memory.replay.weighing import weighing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from janus_memory.config import PolicySettings, ReplaySettings
     from janus_memory.policy.training import Batch, Trained
-    from janus_memory.replay.learner import LearnerState
-    from janus_memory.replay.problem import ReplayProblem
+    from janus_memory.replay.night.learner import LearnerState
+    from janus_memory.replay.night.problem import ReplayProblem
     from janus_memory.store.arrays import Arrays
 
 __all__ = ["is_stepwise", "learn"]
@@ -42,7 +42,7 @@ def is_stepwise(replay: ReplaySettings, n_rows: int) -> bool:
     return replay.refresh == "lazy" or n_rows > replay.parallel_min_rows
 
 
-def learn(  # noqa: PLR0917  (as `replay.swr.learn`, and who answers for the rows)
+def learn(  # noqa: PLR0917  (as `swr.learn`, and who answers for the rows)
     state: LearnerState,
     problem: ReplayProblem,
     replay: ReplaySettings,
@@ -68,7 +68,7 @@ def learn(  # noqa: PLR0917  (as `replay.swr.learn`, and who answers for the row
         The learner after `stop` iterations, and what happened.
 
     Raises:
-        ConfigError, InsufficientData, ReplayError: as `replay.swr.learn`.
+        ConfigError, InsufficientData, ReplayError: as `swr.learn`.
     """
     check_beginning(state, problem, start, stop, total)
     every = 1 if replay.refresh == "exact" else replay.refresh_every

@@ -13,11 +13,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from janus_memory.replay.passes import Source, empty_rows, gather_kernel
-from janus_memory.replay.tree_kernels import descend
+from janus_memory.replay.law.tree_kernels import descend
+from janus_memory.replay.store.passes import Source, empty_rows, gather_kernel
 
 if TYPE_CHECKING:
-    from janus_memory.replay.sum_tree import Sums
+    from janus_memory.replay.law.sum_tree import Sums
 
 __all__ = ["Drawing"]
 

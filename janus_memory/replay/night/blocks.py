@@ -15,12 +15,12 @@ import numpy as np
 from janus_memory.policy.losses import bootstrap, td_error
 from janus_memory.policy.networks import Weights, forward
 from janus_memory.policy.training import Batch
-from janus_memory.replay.problem import distinct_states
+from janus_memory.replay.night.problem import distinct_states
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from janus_memory.replay.problem import ReplayProblem
+    from janus_memory.replay.night.problem import ReplayProblem
     from janus_memory.store.arrays import Arrays
 
 __all__ = ["Block", "batch_of", "block_of", "block_td", "blocks_of", "td_errors"]

@@ -9,13 +9,13 @@ import numpy as np
 
 from janus_memory.errors import ReplayError
 from janus_memory.policy.networks import n_actions_of, state_size_of
-from janus_memory.replay.problem import check_problem
+from janus_memory.replay.night.problem import check_problem
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from janus_memory.replay.learner import LearnerState
-    from janus_memory.replay.problem import ReplayProblem
+    from janus_memory.replay.night.learner import LearnerState
+    from janus_memory.replay.night.problem import ReplayProblem
 
 __all__ = ["ReplayChunk", "check_beginning", "check_end", "diverged"]
 

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from janus_memory.replay.power import power
+from janus_memory.replay.law.power import power
 
 __all__ = ["locate", "refresh"]
 

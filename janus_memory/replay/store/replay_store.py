@@ -17,17 +17,17 @@ import numpy as np
 from janus_memory.config import Eviction, ReplaySettings  # noqa: TC001  (msgspec reads the annotations)
 from janus_memory.errors import CheckpointError, InsufficientData, ReplayError
 from janus_memory.hippocampus.ring import Ring
-from janus_memory.replay import passes
-from janus_memory.replay.batch import ReplayBatch
 from janus_memory.replay.compression import check_compression
-from janus_memory.replay.domains import Domains
-from janus_memory.replay.drawing import Drawing
-from janus_memory.replay.eviction import Evictor
-from janus_memory.replay.generator import generator_state, new_generator, restore_generator
-from janus_memory.replay.laws import importance_weights
+from janus_memory.replay.law.laws import importance_weights
+from janus_memory.replay.law.sampler import Sampler
 from janus_memory.replay.priorities import priority_quantiles
-from janus_memory.replay.sampler import Sampler
-from janus_memory.replay.stats import ReplayStats
+from janus_memory.replay.store import passes
+from janus_memory.replay.store.batch import ReplayBatch
+from janus_memory.replay.store.domains import Domains
+from janus_memory.replay.store.drawing import Drawing
+from janus_memory.replay.store.eviction import Evictor
+from janus_memory.replay.store.generator import generator_state, new_generator, restore_generator
+from janus_memory.replay.store.stats import ReplayStats
 from janus_memory.store.arrays import subtree
 from janus_memory.store.tensors import read_tensors, write_tensors
 from janus_memory.transition import ID_BYTES, MarketSpec
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from janus_memory.config import Strategy
-    from janus_memory.replay.batch import Drawn
-    from janus_memory.replay.sum_tree import Backend
+    from janus_memory.replay.law.sum_tree import Backend
+    from janus_memory.replay.store.batch import Drawn
     from janus_memory.store.arrays import Arrays
     from janus_memory.transition import Transitions
 

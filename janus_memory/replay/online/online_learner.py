@@ -1,6 +1,6 @@
 """The online learner: an agent's memory in one object, without Kafka (SPEC 2.5).
 
-A row goes three places. It *waits* outside the store until what follows it is known (`replay.waiting`), is then
+A row goes three places. It *waits* outside the store until what follows it is known (`replay.online.waiting`), is then
 *ready*, and is trained in steps of `new_rows` ready rows, each mixed with `replay_ratio` times as many that the
 store replays; only then is it *stored*. So every row that is replayed has been trained before, with its next action.
 
@@ -22,12 +22,12 @@ from janus_memory.logic.knowledge import violations
 from janus_memory.policy.packing import pack_policy, unpack_policy
 from janus_memory.policy.protocol import Batch
 from janus_memory.policy.q_policy import QPolicy
-from janus_memory.replay.admission import check_rows
-from janus_memory.replay.presets import preset
+from janus_memory.replay.online.admission import check_rows
+from janus_memory.replay.online.presets import preset
+from janus_memory.replay.online.tally import OnlineStats, Tally
+from janus_memory.replay.online.waiting import WaitingRoom
 from janus_memory.replay.priorities import beta_at
-from janus_memory.replay.store import ReplayStore
-from janus_memory.replay.tally import OnlineStats, Tally
-from janus_memory.replay.waiting import WaitingRoom
+from janus_memory.replay.store.replay_store import ReplayStore
 from janus_memory.scale import Scale
 from janus_memory.seeds import derive_seed
 from janus_memory.store.arrays import Arrays, subtree
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from janus_memory.config import OnlineSettings
     from janus_memory.logic.knowledge import KnowledgeBase
     from janus_memory.policy.protocol import Policy
-    from janus_memory.replay.batch import ReplayBatch
-    from janus_memory.replay.stats import ReplayStats
+    from janus_memory.replay.store.batch import ReplayBatch
+    from janus_memory.replay.store.stats import ReplayStats
     from janus_memory.transition import MarketSpec
 
 __all__ = ["OnlineLearner"]
@@ -109,7 +109,7 @@ class OnlineLearner:
         scale: Scale | None = None,
         rules: KnowledgeBase | None = None,
     ) -> OnlineLearner:
-        """A learner by the name of its preset (`replay.presets`), with the built-in Q-network unless one is given.
+        """A learner by the name of its preset (`replay.online.presets`), with the built-in Q-network unless one is given.
 
         Raises:
             ConfigError: no preset of this name, or vector actions without a policy for them.

@@ -1,7 +1,7 @@
 """One exact refresh and draw: every priority afresh, then a batch by inverse CDF, in one pass (E7, E8).
 
 The specified mode of replay in float64 for learners that hold their TD errors as arrays; the compiled night
-(`replay.swr`) does the same inside its loop. Rows are drawn in their own order. The result does not depend
+(`replay.night.swr`) does the same inside its loop. Rows are drawn in their own order. The result does not depend
 on the number of threads.
 """
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from janus_memory.errors import ConfigError, InsufficientData, ReplayError
-from janus_memory.replay import exact_arrays, exact_kernels
+from janus_memory.replay.law import exact_arrays, exact_kernels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from janus_memory.config import ReplaySettings
-    from janus_memory.replay.sum_tree import Backend
+    from janus_memory.replay.law.sum_tree import Backend
 
     F4 = NDArray[np.float32]
     F8 = NDArray[np.float64]

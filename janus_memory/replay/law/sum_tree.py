@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from janus_memory.replay import tree_arrays, tree_kernels
+from janus_memory.replay.law import tree_arrays, tree_kernels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

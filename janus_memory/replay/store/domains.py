@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from janus_memory.transition import ID_BYTES
 
 if TYPE_CHECKING:
-    from janus_memory.replay.sum_tree import Backend
+    from janus_memory.replay.law.sum_tree import Backend
 
 __all__ = ["Domains"]
 

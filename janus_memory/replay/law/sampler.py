@@ -1,6 +1,6 @@
 """Draws from a strategy's law P(i) over a buffer whose entries change, in logarithmic time (E8, SPEC 2.4).
 
-A sum tree holds the masses of `replay.laws`. Recency masses are p^alpha 2^(t / half-life) relative to a
+A sum tree holds the masses of `replay.law.laws`. Recency masses are p^alpha 2^(t / half-life) relative to a
 reference time, so that time passing touches nothing. The reference moves by whole half-lives, and only when
 the masses would leave the range of float64: the binary point shifts, no digit changes.
 """
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from janus_memory.errors import ConfigError, ReplayError
-from janus_memory.replay.laws import LARGEST_PRIORITY, SMALLEST_PRIORITY, half_lives, powers, scaled
-from janus_memory.replay.sum_tree import SumTree
+from janus_memory.replay.law.laws import LARGEST_PRIORITY, SMALLEST_PRIORITY, half_lives, powers, scaled
+from janus_memory.replay.law.sum_tree import SumTree
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from janus_memory.config import ReplaySettings
-    from janus_memory.replay.sum_tree import Backend, Sums
+    from janus_memory.replay.law.sum_tree import Backend, Sums
     from janus_memory.store.arrays import Arrays
 
     F8 = NDArray[np.float64]

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from janus_memory.replay.tournament import Domains, Tournament, admit_domains, admit_least, play_all, replay
+from janus_memory.replay.store.tournament import (
+    Domains,
+    Tournament,
+    admit_domains,
+    admit_least,
+    play_all,
+    replay,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

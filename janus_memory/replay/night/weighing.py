@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from janus_memory.replay.exact import refresh_and_draw
-from janus_memory.replay.laws import importance_weights
+from janus_memory.replay.law.exact import refresh_and_draw
+from janus_memory.replay.law.laws import importance_weights
+from janus_memory.replay.law.sampler import Sampler
 from janus_memory.replay.priorities import priorities
-from janus_memory.replay.sampler import Sampler
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from janus_memory.config import ReplaySettings
-    from janus_memory.replay.problem import ReplayProblem
+    from janus_memory.replay.night.problem import ReplayProblem
 
     F4 = NDArray[np.float32]
     F8 = NDArray[np.float64]

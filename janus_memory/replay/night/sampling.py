@@ -4,7 +4,7 @@ Probabilities become whole numbers of units, 2^53 of them in all at most, and th
 rounding, so it is monotone, its last value is the total, nothing outside the buffer can be drawn, and it has the
 same bits however the sum is split over threads. A float32 cumulative sum over 10 000 rows misplaces boundaries by
 more than a row's share. One unit is 2^-38 of the largest p^alpha at N = 10 000, below float32's own rounding of
-p^alpha. `replay.laws` defines the laws in plain numpy. Needs JAX's 64-bit mode while traced.
+p^alpha. `replay.law.laws` defines the laws in plain numpy. Needs JAX's 64-bit mode while traced.
 """
 
 from __future__ import annotations

@@ -19,14 +19,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from janus_memory.policy.training import Batch, Trained, to_arrays, to_device, train_step
-from janus_memory.replay.blocks import Block, batch_of, block_of, block_td
-from janus_memory.replay.chunk import ReplayChunk, check_beginning, check_end
-from janus_memory.replay.sampling import draw, masses, shares, uniforms
+from janus_memory.replay.night.blocks import Block, batch_of, block_of, block_td
+from janus_memory.replay.night.chunk import ReplayChunk, check_beginning, check_end
+from janus_memory.replay.night.sampling import draw, masses, shares, uniforms
 
 if TYPE_CHECKING:
     from janus_memory.config import PolicySettings, ReplaySettings
-    from janus_memory.replay.learner import LearnerState
-    from janus_memory.replay.problem import ReplayProblem
+    from janus_memory.replay.night.learner import LearnerState
+    from janus_memory.replay.night.problem import ReplayProblem
 
 __all__ = ["learn"]
 

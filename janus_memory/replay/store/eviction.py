@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from janus_memory.errors import CheckpointError, ReplayError
-from janus_memory.replay.eviction_rules import RULES, New
-from janus_memory.replay.tree_kernels import inspect
+from janus_memory.replay.law.tree_kernels import inspect
+from janus_memory.replay.store.eviction_rules import RULES, New
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
