@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     F4 = NDArray[np.float32]
     F8 = NDArray[np.float64]
 
-__all__ = ["ExactDraw", "refresh_and_draw"]
+__all__ = ["ExactDraw", "refresh_and_draw", "workspace_for"]
 
 _BLOCK = 16
 # Below this a second thread costs more than it saves.
@@ -69,8 +69,8 @@ def refresh_and_draw(
         reward: r, scaled, float32 [n].
         uniforms: float64 [B] in [0, 1).
         settings: the lambdas, floor and alpha; the strategy is `prioritized_loss`.
-        workspace: float64, at least n + 15, where `mass` is to lie; None makes one, which for a million rows
-            costs as much as computing them. A caller who draws again and again gives the same one.
+        workspace: where `mass` is to lie (`workspace_for`); None makes one, which for a million rows costs as
+            much as computing them. A caller who draws again and again gives the same one.
         threads: how many may compute; the numpy backend uses one.
         backend: compiled, or plain numpy.
 
@@ -108,6 +108,11 @@ def refresh_and_draw(
             "priority can be made; nothing was changed; look for a network that left the finite numbers"
         )
     return ExactDraw(drawn, probability, mass[:n], total)
+
+
+def workspace_for(n: int) -> F8:
+    """Memory for the masses of n rows, float64, of whole blocks; to be used by one caller at a time."""
+    return np.empty(n + _BLOCK - 1)
 
 
 def _divided(refresh: Callable[..., None], arguments: tuple[Any, ...], shares: list[tuple[int, int]]) -> None:
