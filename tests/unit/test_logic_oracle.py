@@ -1,4 +1,4 @@
-"""Our semantics against LTNtorch's numbers (docs/decisions/0010), to 1e-6: written by tests/golden/make_ltn.py."""
+"""Our semantics against LTNtorch's numbers (docs/decisions/0010), to 1e-6: written by tests/golden/logic/make_ltn.py."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks import logic_rules
 from janus_memory.logic import connectives, rule_truths, sat_agg
 from janus_memory.transition import MarketSpec, Transitions
 
-GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden" / "ltn.json").read_text())
+GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden" / "logic" / "ltn.json").read_text())
 TOLERANCE = 1e-6
 
 

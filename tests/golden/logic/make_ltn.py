@@ -1,6 +1,6 @@
 """Writes ltn.json: what LTNtorch says of our connectives, quantifiers and twenty rules.
 
-    python -m tests.golden.make_ltn [FILE]
+    python -m tests.golden.logic.make_ltn [FILE]
 
 Runs in the environment of `make bench`, because LTNtorch brings PyTorch; the unit tests read the file. The inputs stay
 off the edges where that library gives NaN (means over no rows). Its numbers are float32.
