@@ -152,7 +152,9 @@ class Runtime:
         while True:
             ends, ends_at = self._ends
             positions = self.ingestor.positions()
-            self.seen = Observation(time.monotonic(), ends_at, is_member(self.app), positions, ends)
+            now = time.monotonic()
+            gap = max(self.seen.gap, now - self.seen.beat)
+            self.seen = Observation(now, gap, ends_at, is_member(self.app), positions, ends)
             await asyncio.sleep(_BEAT_S)
 
     async def _follow_ends(self) -> None:

@@ -2,8 +2,9 @@
 
 A worker whose event loop was blocked beyond the session timeout is taken out of its group and never rejoins,
 while its timers run on and it looks healthy. Nothing inside the loop can be trusted to notice that, so a
-thread looks from outside: at the loop's heartbeat, at the membership in the group, and at each assigned
-partition's position against the end of its log. What is stale for `timeout_s` ends the process with code 70.
+thread looks from outside: at the loop's heartbeat and the longest pause in it, at the membership in the group,
+and at each assigned partition's position against the end of its log. What is stale for `timeout_s` ends the
+process with code 70.
 
 Progress is any record taken, so a flood of duplicates is progress. A member without partitions is healthy.
 While the broker is away nothing but the loop is judged: a restart would not bring it back.
@@ -34,6 +35,7 @@ class Observation:
 
     Attributes:
         beat: when the loop last ran, seconds of the injected clock.
+        gap: the longest time between two beats so far, seconds.
         ends_at: when the ends were last read from the broker.
         member: whether the worker is a member of its consumer group.
         positions: next offset of each assigned partition.
@@ -41,6 +43,7 @@ class Observation:
     """
 
     beat: float
+    gap: float = 0.0
     ends_at: float = 0.0
     member: bool = False
     positions: Mapping[tuple[str, int], int] = field(default_factory=dict)
@@ -62,8 +65,10 @@ class Staleness:
 
     def judge(self, seen: Observation, now: float) -> str | None:
         """One line that says why the process must end, or None."""
-        if now - seen.beat > self._timeout_s:
-            return f"the event loop has not run for {now - seen.beat:.1f} s"
+        # A block that stops every thread is over before this one runs again: the loop may have beaten since.
+        still = max(now - seen.beat, seen.gap)
+        if still > self._timeout_s:
+            return f"the event loop has not run for {still:.1f} s"
         if now - seen.ends_at > self._timeout_s / 2:
             self._restart_clocks(now)
             return None

@@ -64,6 +64,15 @@ def test_a_loop_that_does_not_run_is_stale_even_while_the_broker_is_away() -> No
     assert "event loop" in why
 
 
+def test_a_loop_that_stood_still_too_long_is_stale_although_it_runs_again() -> None:
+    """A block that stops every thread ends before the watchdog can look; the pause in the heartbeat remains."""
+    staleness = Staleness(T, 0.0)
+    assert staleness.judge(seen(20.0, gap=T), 20.0) is None
+    why = staleness.judge(seen(20.0, gap=T + 0.1), 20.0)
+    assert why is not None
+    assert "event loop has not run for 10.1 s" in why
+
+
 def test_a_worker_out_of_its_group_is_stale_after_the_timeout() -> None:
     """Membership may be lost for a rebalance, not for longer than the timeout."""
     staleness = Staleness(T, 0.0)
