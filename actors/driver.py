@@ -100,7 +100,8 @@ class NightProcess:
             return
         process.terminate()
         try:
-            await asyncio.wait_for(self._end(process), STOP_TIMEOUT_S)
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await self._end(process)
         except TimeoutError:
             process.kill()
             await process.wait()

@@ -12,7 +12,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, for_code
 
 from janus_memory.errors import BrokerError
-from streams.connection import client_options, wait_for_broker
+from streams.connection import client_options, closed, wait_for_broker
 from streams.dead_letters import max_dead_letter_bytes
 from streams.topics import (
     ANOMALIES,
@@ -165,7 +165,7 @@ async def _admin(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
             "reported last; check its log and this user's rights"
         ) from error
     finally:
-        await admin.close()
+        await closed(admin.close())
 
 
 async def _create(admin: AIOKafkaAdminClient, plans: Sequence[TopicPlan], kafka: KafkaSettings) -> None:

@@ -13,14 +13,15 @@ from aiokafka.errors import KafkaError
 from janus_memory.errors import BrokerError, ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Coroutine
 
     from janus_memory.config import KafkaSettings
 
-__all__ = ["Clock", "SystemClock", "client_options", "wait_for_broker"]
+__all__ = ["Clock", "SystemClock", "client_options", "closed", "wait_for_broker"]
 
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 5.0
+_LONGEST_CLOSE_S = 10.0
 
 
 class Clock(Protocol):
@@ -106,6 +107,30 @@ async def wait_for_broker(
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
+async def closed(closing: Coroutine[Any, Any, None], longest_s: float = _LONGEST_CLOSE_S) -> None:
+    """Wait until an aiokafka client has closed; a cancellation that comes meanwhile is raised after that.
+
+    aiokafka cancels its own tasks and suppresses CancelledError while it waits for them. It so suppresses one that
+    was meant for us, after which we would go on as if nobody had asked us to end; and its fetching task one of its
+    own, after which the client waits for ever for a task that goes on, unless it is cancelled once more.
+
+    Args:
+        closing: the client's `stop()` or `close()`.
+        longest_s: how long it may take before it is cancelled, again and again.
+    """
+    task, ours = asyncio.ensure_future(closing), None
+    while not task.done():
+        try:
+            if not (await asyncio.wait([task], timeout=longest_s))[0]:
+                task.cancel()
+        except asyncio.CancelledError as error:
+            ours = error
+    if ours:
+        raise ours
+    if not task.cancelled():
+        task.result()
+
+
 async def _ask(options: dict[str, Any]) -> Exception | None:
     """Bootstrap once; the error, or None if the broker answered."""
     client = AIOKafkaClient(**options)
@@ -114,7 +139,7 @@ async def _ask(options: dict[str, Any]) -> Exception | None:
     except (KafkaError, OSError, ValueError) as error:
         return error
     finally:
-        await client.close()
+        await closed(client.close())
     return None
 
 

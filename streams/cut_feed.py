@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 from janus_memory.errors import BrokerError, WireError
 from janus_memory.events import Cut, decode
 from streams import topics
-from streams.connection import client_options
+from streams.connection import client_options, closed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,11 +46,13 @@ async def follow_cuts(
         **client_options(kafka), group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
     )
     try:
-        await asyncio.wait_for(consumer.start(), kafka.connect_timeout_s)
+        async with asyncio.timeout(kafka.connect_timeout_s):
+            await consumer.start()
         places = await _places(consumer)
         consumer.assign(places)
         await consumer.seek_to_beginning(*places)
-        ends = await asyncio.wait_for(consumer.end_offsets(places), kafka.connect_timeout_s)
+        async with asyncio.timeout(kafka.connect_timeout_s):
+            ends = await consumer.end_offsets(places)
         while True:
             batches = await consumer.getmany(timeout_ms=_POLL_MS)
             for record in (record for batch in batches.values() for record in batch):
@@ -63,7 +65,7 @@ async def follow_cuts(
             "it is read again from its beginning"
         ) from error
     finally:
-        await consumer.stop()
+        await closed(consumer.stop())
 
 
 async def _places(consumer: AIOKafkaConsumer) -> list[TopicPartition]:

@@ -23,7 +23,7 @@ from janus_memory.errors import BrokerError, CutMismatchError, LogTruncatedError
 from janus_memory.sleep.night import NightInput
 from janus_memory.transition import Transitions
 from streams import topics
-from streams.connection import client_options
+from streams.connection import client_options, closed
 from streams.partition_log import PartitionLog, RawRecord, content_type
 
 if TYPE_CHECKING:
@@ -184,7 +184,8 @@ class _Reader:
 
     async def _ask(self, answer: Awaitable[_T]) -> _T:
         try:
-            return await asyncio.wait_for(answer, self._timeout_s)
+            async with asyncio.timeout(self._timeout_s):
+                return await answer
         except (KafkaError, TimeoutError) as error:
             raise self._away(str(error) or type(error).__name__) from error
 
@@ -202,9 +203,10 @@ async def _consumer(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer]:
         **client_options(kafka), group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
     )
     try:
-        await asyncio.wait_for(consumer.start(), kafka.connect_timeout_s)
+        async with asyncio.timeout(kafka.connect_timeout_s):
+            await consumer.start()
     except (KafkaError, OSError, TimeoutError) as error:
-        await consumer.stop()
+        await closed(consumer.stop())
         raise BrokerError(
             f"no broker at {kafka.bootstrap}: {error or 'no answer'}; nothing was consolidated; "
             "it is tried again"
@@ -212,7 +214,7 @@ async def _consumer(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer]:
     try:
         yield consumer
     finally:
-        await consumer.stop()
+        await closed(consumer.stop())
 
 
 def _raw(record: ConsumerRecord[bytes | None, bytes | None]) -> RawRecord:

@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaError
 
 from janus_memory.errors import BrokerError, WireError
 from janus_memory.events import DeadLetter, decode
-from streams.connection import client_options, wait_for_broker
+from streams.connection import client_options, closed, wait_for_broker
 from streams.topics import BARRIER_TYPE, CONTENT_TYPE, DEAD_LETTERS, transitions
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ async def _consumer(kafka: KafkaSettings, max_bytes: int) -> AsyncIterator[AIOKa
             f"cannot read {DEAD_LETTERS} at {kafka.bootstrap}: {error!r}; nothing was changed; check the broker"
         ) from error
     finally:
-        await consumer.stop()
+        await closed(consumer.stop())
 
 
 @asynccontextmanager
@@ -211,4 +211,4 @@ async def _producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
             "running the redrive again is safe"
         ) from error
     finally:
-        await producer.stop()
+        await closed(producer.stop())

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from janus_memory.errors import BrokerError
-from streams.connection import client_options
+from streams.connection import client_options, closed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,10 +55,12 @@ async def publish(
     )
     done = start
     try:
-        await asyncio.wait_for(producer.start(), kafka.connect_timeout_s)
+        async with asyncio.timeout(kafka.connect_timeout_s):
+            await producer.start()
         while done < len(records):
             stop = min(done + batch, len(records))
-            await asyncio.wait_for(_send(producer, records[done:stop]), 2 * kafka.connect_timeout_s)
+            async with asyncio.timeout(2 * kafka.connect_timeout_s):
+                await _send(producer, records[done:stop])
             done = stop
             advance(done)
     except (KafkaError, OSError, TimeoutError) as error:
@@ -68,7 +70,7 @@ async def publish(
             f"{error or 'no answer'}; the night is committed and the rest is sent again"
         ) from error
     finally:
-        await producer.stop()
+        await closed(producer.stop())
 
 
 async def _send(producer: AIOKafkaProducer, records: Sequence[OutboxRecord]) -> None:

@@ -21,7 +21,7 @@ from aiokafka.errors import KafkaError
 from janus_memory.errors import BrokerError, ConfigError, WireError
 from janus_memory.events import MarketEvent, encode, event_id, is_session_id
 from streams.codec import encode_frame
-from streams.connection import client_options, wait_for_broker
+from streams.connection import client_options, closed, wait_for_broker
 from streams.topics import CONTENT_TYPE, FRAME_TYPE, JSON_TYPE, MARKET_EVENTS, transitions
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class JanusProducer:
         try:
             await producer.start()
         except KafkaError as error:
-            await producer.stop()
+            await closed(producer.stop())
             raise BrokerError(
                 f"cannot produce to {self._kafka.bootstrap}: {error!r}; nothing was sent; check the broker"
             ) from error
@@ -154,7 +154,7 @@ class JanusProducer:
                 await self.flush()
         finally:
             producer, self._producer = self._started(), None
-            await producer.stop()
+            await closed(producer.stop())
 
     async def send(self, rows: Transitions) -> None:
         """Queue rows; they are sent in the background. `flush` says whether they arrived.

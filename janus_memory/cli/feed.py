@@ -65,7 +65,8 @@ class Feed:
     async def news(self, timeout_s: float) -> None:
         """Return when something has arrived since the last call, or after the time."""
         try:
-            await asyncio.wait_for(self._news.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._news.wait()
         except TimeoutError:
             return
         self._news.clear()
@@ -76,7 +77,7 @@ class Feed:
         """A feed that is filled from the topics' beginnings until the block ends."""
         from aiokafka import AIOKafkaConsumer, TopicPartition
 
-        from streams.connection import client_options, wait_for_broker
+        from streams.connection import client_options, closed, wait_for_broker
         from streams.topics import ANOMALIES, DEAD_LETTERS
 
         await wait_for_broker(kafka)
@@ -93,7 +94,7 @@ class Feed:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            await consumer.stop()
+            await closed(consumer.stop())
 
     async def _fill(self, consumer: AIOKafkaConsumer) -> None:
         while True:

@@ -29,7 +29,7 @@ async def cuts_and_lag(settings: Settings, markets: Sequence[str]) -> dict[str, 
     from aiokafka import AIOKafkaConsumer
     from aiokafka.errors import KafkaError
 
-    from streams.connection import client_options, wait_for_broker
+    from streams.connection import client_options, closed, wait_for_broker
     from streams.topics import transitions
 
     await wait_for_broker(settings.kafka, min(CONNECT_TIMEOUT_S, settings.kafka.connect_timeout_s))
@@ -50,7 +50,7 @@ async def cuts_and_lag(settings: Settings, markets: Sequence[str]) -> dict[str, 
             f"the broker at {settings.kafka.bootstrap} did not answer: {error!r}; nothing was changed; check it"
         ) from error
     finally:
-        await consumer.stop()
+        await closed(consumer.stop())
 
 
 async def _lag(consumer: AIOKafkaConsumer, topic: str, settings: Settings) -> list[dict[str, int | None]]:

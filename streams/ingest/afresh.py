@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from janus_memory.errors import BrokerError
-from streams.connection import client_options, wait_for_broker
+from streams.connection import client_options, closed, wait_for_broker
 from streams.ingest.cuts import all_cuts
 from streams.ingest.log_reader import LogReader, topic_partitions
 from streams.ingest.publisher import Publisher
@@ -50,7 +50,7 @@ async def start_afresh(settings: Settings, market: str) -> None:
             "stop its workers first"
         ) from error
     finally:
-        await consumer.stop()
+        await closed(consumer.stop())
     async with Publisher(kafka, ingest.max_record_bytes) as publisher:
         for key in keys:
             await publisher.erase(CUTS, key)

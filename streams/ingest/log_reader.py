@@ -10,7 +10,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
 from janus_memory.errors import BrokerError
-from streams.connection import client_options
+from streams.connection import client_options, closed
 from streams.partition_log import RawRecord, content_type
 
 if TYPE_CHECKING:
@@ -54,10 +54,10 @@ class LogReader:
         try:
             await self._consumer.start()
         except asyncio.CancelledError:
-            await self._consumer.stop()
+            await closed(self._consumer.stop())
             raise
         except KafkaError as error:
-            await self._consumer.stop()
+            await closed(self._consumer.stop())
             raise BrokerError(
                 f"cannot reach the broker at {self._bootstrap}: {error}; nothing was read; start it and try again"
             ) from error
@@ -66,7 +66,7 @@ class LogReader:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._consumer.stop()
+        await closed(self._consumer.stop())
 
     async def partitions(self, topics: Iterable[str]) -> dict[str, list[int]]:
         """As `topic_partitions`, for the same broker."""
@@ -125,7 +125,7 @@ async def committed_offsets(
         consumer.assign(asked)
         return {tp.partition: await consumer.committed(tp) for tp in asked}
     finally:
-        await consumer.stop()
+        await closed(consumer.stop())
 
 
 async def topic_partitions(settings: KafkaSettings, topics: Iterable[str]) -> dict[str, list[int]]:
@@ -143,7 +143,7 @@ async def topic_partitions(settings: KafkaSettings, topics: Iterable[str]) -> di
             f"cannot reach the broker at {settings.bootstrap}: {error}; nothing was started; try again"
         ) from error
     finally:
-        await client.close()
+        await closed(client.close())
     found = {topic: sorted(cluster.partitions_for_topic(topic) or ()) for topic in topics}
     missing = [topic for topic, partitions in found.items() if not partitions]
     if missing:

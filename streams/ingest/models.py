@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from janus_memory.atlas.anomaly import AnomalyModel
 from janus_memory.errors import JanusError
 from janus_memory.events import PolicyUpdate, decode
-from streams.connection import client_options
+from streams.connection import client_options, closed
 from streams.ingest.log_reader import topic_partitions
 from streams.topics import POLICY_UPDATES
 
@@ -73,7 +73,7 @@ class Models:
         if self._following is not None:
             self._following.cancel()
             await asyncio.gather(self._following, return_exceptions=True)
-        await self._consumer.stop()
+        await closed(self._consumer.stop())
 
     def state(self, market: str) -> ModelState:
         """What flags a market's states now."""

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 
 from janus_memory.errors import BrokerError
 from janus_memory.events import DeadLetter, Event, encode
-from streams.connection import client_options
+from streams.connection import client_options, closed
 from streams.dead_letters import max_dead_letter_bytes
 from streams.topics import BARRIER_TYPE, CONTENT_TYPE, DEAD_LETTERS, JSON_TYPE
 
@@ -55,7 +55,7 @@ class Publisher:
             self._drain.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._drain
-        await self._producer.stop()
+        await closed(self._producer.stop())
 
     async def send(self, topic: str, event: Event, *, key: str | None = None) -> None:
         """Send an event and return when the broker has it. The key is the market if not given."""

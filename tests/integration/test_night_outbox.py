@@ -11,6 +11,7 @@ import pytest
 from actors.publishers import drain
 from janus_memory.config import KafkaSettings
 from janus_memory.errors import BrokerError
+from janus_memory.loopback import free_port
 from janus_memory.sleep.outbox import OutboxRecord
 from janus_memory.sleep.sessions import (
     COMMIT_FILE,
@@ -24,7 +25,7 @@ from janus_memory.sleep.sessions import (
 from janus_memory.store.arrays import write_bytes
 from streams.embedded import EmbeddedBroker
 from streams.outbox_publisher import publish
-from tests.integration.harness import free_port, read_topic
+from tests.integration.harness import read_topic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +40,7 @@ OUTBOX = [OutboxRecord(TOPIC, "fx", f"record {n}".encode()) for n in range(7)]
 @pytest.fixture
 def kafka() -> Iterator[KafkaSettings]:
     with EmbeddedBroker({TOPIC: 1}) as broker:
-        yield KafkaSettings(bootstrap=broker.bootstrap, connect_timeout_s=10.0)
+        yield KafkaSettings(bootstrap=broker.bootstrap, connect_timeout_s=120.0)
 
 
 @pytest.fixture
@@ -81,6 +82,29 @@ def test_an_absent_broker_moves_no_cursor() -> None:
     away = KafkaSettings(bootstrap=f"127.0.0.1:{free_port()}", connect_timeout_s=1.0)
     with pytest.raises(BrokerError, match=rf"record 3 of 7 .*{away.bootstrap}.*the night is committed"):
         asyncio.run(publish(away, OUTBOX, 2, lambda done: pytest.fail(f"stored {done}")))
+
+
+def test_a_publisher_cancelled_at_any_turn_after_its_last_record_ends_as_cancelled(
+    kafka: KafkaSettings,
+) -> None:
+    """Closing the client takes turns of the loop in which aiokafka suppresses a cancellation: none may be lost."""
+
+    async def cancelled(turns: int) -> bool | None:
+        """Whether the publisher has ended as cancelled; None if it had ended before."""
+        sent = asyncio.Event()
+        publishing = asyncio.create_task(publish(kafka, OUTBOX, 0, lambda _: sent.set()))
+        await sent.wait()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if publishing.done():
+            return None
+        publishing.cancel()
+        await asyncio.wait([publishing])
+        return publishing.cancelled()
+
+    ends = [asyncio.run(cancelled(turns)) for turns in range(15)]
+    assert False not in ends
+    assert True in ends
 
 
 class Unsteady:

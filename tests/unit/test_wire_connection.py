@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import socket
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
 
 from janus_memory.config import KafkaSettings
 from janus_memory.errors import BrokerError, ConfigError
-from streams.connection import client_options, wait_for_broker
+from janus_memory.loopback import free_port
+from streams.connection import client_options, closed, wait_for_broker
 from streams.embedded import EmbeddedBroker
 
 if TYPE_CHECKING:
@@ -34,12 +35,6 @@ class HandClock:
         self.time += seconds
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def test_a_broker_that_answers_is_not_waited_for() -> None:
     """No pause at all."""
     clock = HandClock()
@@ -51,10 +46,64 @@ def test_a_broker_that_answers_is_not_waited_for() -> None:
 def test_an_absent_broker_is_asked_with_growing_pauses_and_then_named() -> None:
     """Pauses double up to 5 s and end at the limit; the message says what to do."""
     clock = HandClock()
-    address = f"127.0.0.1:{_free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     with pytest.raises(BrokerError, match=f"{address} within 12 s.*start the broker"):
         asyncio.run(wait_for_broker(KafkaSettings(bootstrap=address), 12, clock))
     assert clock.pauses == [0.25, 0.5, 1.0, 2.0, 4.0, 4.25]
+
+
+def test_a_cancellation_that_closing_suppresses_is_raised_after_it() -> None:
+    """As aiokafka does it: its own cancelled task is awaited, and whatever CancelledError comes is suppressed."""
+    finished: list[bool] = []
+
+    async def closing() -> None:
+        own = asyncio.create_task(asyncio.Event().wait())
+        own.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await own
+        finished.append(True)
+
+    async def cancelled() -> bool:
+        task = asyncio.create_task(closed(closing()))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        return task.cancelled()
+
+    assert asyncio.run(cancelled())
+    assert finished == [True]
+
+
+def test_closing_that_waits_for_ever_is_cancelled_until_it_ends() -> None:
+    """As aiokafka's fetching task does, one of its tasks loses its first cancellation and goes on."""
+    finished: list[bool] = []
+
+    async def deaf() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    async def closing() -> None:
+        own = asyncio.create_task(deaf())
+        await asyncio.sleep(0)
+        own.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await own
+        finished.append(True)
+
+    asyncio.run(closed(closing(), longest_s=0.01))
+    assert finished == [True]
+
+
+def test_an_error_while_closing_is_raised() -> None:
+    """It is the client's, and nobody else would tell."""
+
+    async def closing() -> None:
+        raise OSError("broken")
+
+    with pytest.raises(OSError, match="broken"):
+        asyncio.run(closed(closing()))
 
 
 def test_plain_settings_give_plain_options() -> None:
