@@ -115,8 +115,8 @@ def _under_jax() -> Callable[[Transitions], Judgement]:
         features: jax.Array, action: jax.Array, next_features: jax.Array, reward: jax.Array
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         truths = truth(features.T, action, next_features.T, reward)
-        closed = rule_truths(truths, rules.exists)
-        return truths, closed, sat_agg(truths, rules.weights, 2, rules.exists)
+        closed = rule_truths(truths, rules.quantifiers)
+        return truths, closed, sat_agg(truths, rules.weights, rules.quantifiers)
 
     def call(rows: Transitions) -> Judgement:
         # A feature's numbers side by side: XLA reads them faster than a column of rows.
@@ -138,8 +138,8 @@ def _in_numpy() -> Callable[[Transitions], Judgement]:
 
     def call(rows: Transitions) -> Judgement:
         truths = rules.truths(rows)
-        closed = rule_truths(truths, rules.exists)
-        return Judgement(truths, closed, satisfaction(truths, rules.weights, 2, rules.exists))
+        closed = rule_truths(truths, rules.quantifiers)
+        return Judgement(truths, closed, satisfaction(truths, rules.weights, rules.quantifiers))
 
     return call
 

@@ -43,16 +43,18 @@ class Judged(NamedTuple):
 class LtnRules:
     """The rules with their connectives and quantifiers."""
 
-    def __init__(self, p: float = 2, *, stable: bool = False) -> None:
-        """With this p in every mean."""
+    def __init__(
+        self, p_forall: float = 2, p_exists: float = 2, p_rules: float = 2, *, stable: bool = False
+    ) -> None:
+        """With these p in the means over rows and over rules."""
         fuzzy = ltn.fuzzy_ops
         self._not = ltn.Connective(fuzzy.NotStandard())
         self._and = ltn.Connective(fuzzy.AndProd(stable=stable))
         self._or = ltn.Connective(fuzzy.OrProbSum(stable=stable))
         self._implies = ltn.Connective(fuzzy.ImpliesReichenbach(stable=stable))
-        self._forall = ltn.Quantifier(fuzzy.AggregPMeanError(p=p, stable=stable), quantifier="f")
-        self._exists = ltn.Quantifier(fuzzy.AggregPMean(p=p, stable=stable), quantifier="e")
-        self._sat_agg = fuzzy.SatAgg(fuzzy.AggregPMeanError(p=p, stable=stable))
+        self._forall = ltn.Quantifier(fuzzy.AggregPMeanError(p=p_forall, stable=stable), quantifier="f")
+        self._exists = ltn.Quantifier(fuzzy.AggregPMean(p=p_exists, stable=stable), quantifier="e")
+        self._sat_agg = fuzzy.SatAgg(fuzzy.AggregPMeanError(p=p_rules, stable=stable))
         self._predicates = _predicates()
 
     def __call__(self, rows: Transitions) -> Judged:

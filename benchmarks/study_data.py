@@ -165,6 +165,7 @@ def problem_of(rules: KnowledgeBase, rows: Transitions, scale: Scale) -> ReplayP
         violation=violations(rules.truths(rows), rules.weights).astype(np.float32),
         policy_truth=table,
         rule_weight=weight,
+        quantifiers=rules.quantifiers_of(used),
         timestamp=rows.timestamp,
         domain=np.zeros(len(rows), np.int32),
     )

@@ -48,7 +48,11 @@ class Learned:
         """SatAgg of the rules grounded on softmax(Q / temperature) at the rows' states (1 - L_logic)."""
         q, truth, weight = self._q(problem.x), problem.policy_truth, problem.rule_weight
         value = policy_satisfaction(
-            jnp.asarray(q), jnp.asarray(truth), jnp.asarray(weight), self.policy.temperature
+            jnp.asarray(q),
+            jnp.asarray(truth),
+            jnp.asarray(weight),
+            self.policy.temperature,
+            problem.quantifiers,
         )
         return float(value)
 
@@ -56,7 +60,7 @@ class Learned:
         """The same of the policy that always takes the action of the largest Q."""
         one_hot = np.eye(problem.policy_truth.shape[2], dtype=np.float32)[self.greedy(problem.x)]
         truth, weight = jnp.asarray(problem.policy_truth), jnp.asarray(problem.rule_weight)
-        return float(policy_satisfaction(jnp.asarray(one_hot), truth, weight, 1e-3))
+        return float(policy_satisfaction(jnp.asarray(one_hot), truth, weight, 1e-3, problem.quantifiers))
 
     def td(self, problem: ReplayProblem) -> NDArray[np.float32]:
         """TD error of each row, the online network on both sides (E7), in the scaled reward's unit."""

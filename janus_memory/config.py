@@ -20,6 +20,7 @@ __all__ = [
     "HippocampusSettings",
     "IngestSettings",
     "KafkaSettings",
+    "LogicSettings",
     "MarketSettings",
     "NeocortexSettings",
     "OnlineSettings",
@@ -143,6 +144,14 @@ class OnlineSettings(_Record, frozen=True, kw_only=True):
     beta_steps: int = 100_000
     replay: ReplaySettings = ReplaySettings()
     policy: PolicySettings = PolicySettings()
+
+
+class LogicSettings(_Record, frozen=True, kw_only=True):
+    """p of `forall` and `exists` over rows and of SatAgg over rules (SPEC section 4); finite and >= 1."""
+
+    p_forall: float = 2.0
+    p_exists: float = 2.0
+    p_rules: float = 2.0
 
 
 class NeocortexSettings(_Record, frozen=True, kw_only=True):
@@ -292,6 +301,7 @@ class Settings(_Record, frozen=True, kw_only=True):
     hippocampus: HippocampusSettings = HippocampusSettings()
     replay: ReplaySettings = ReplaySettings()
     policy: PolicySettings = PolicySettings()
+    logic: LogicSettings = LogicSettings()
     neocortex: NeocortexSettings = NeocortexSettings()
     atlas: AtlasSettings = AtlasSettings()
     qdrant: QdrantSettings = QdrantSettings()
@@ -329,6 +339,7 @@ class Settings(_Record, frozen=True, kw_only=True):
             self.hippocampus,
             self.replay,
             self.policy,
+            self.logic,
             self.neocortex,
             self.atlas,
             self.sleep.min_rows,

@@ -1,5 +1,6 @@
 """Rules of a risk desk as fuzzy logic over transitions (SPEC section 4)."""
 
-from janus_memory.logic.knowledge import KnowledgeBase, rule_truths, sat_agg, satisfaction, violations
+from janus_memory.logic.knowledge import KnowledgeBase, violations
+from janus_memory.logic.quantifiers import Quantifiers, rule_truths, sat_agg, satisfaction
 
-__all__ = ["KnowledgeBase", "rule_truths", "sat_agg", "satisfaction", "violations"]
+__all__ = ["KnowledgeBase", "Quantifiers", "rule_truths", "sat_agg", "satisfaction", "violations"]

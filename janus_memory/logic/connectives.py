@@ -95,9 +95,14 @@ def _p_mean(values: Truth, p: float, weights: Truth | None) -> Truth:
     xp = namespace(values, weights)
     if not len(values):
         return xp.zeros(values.shape[1:])
+    largest = 1.0
+    if p > 2:
+        # Over the largest, whose power is 1: high powers vanish in float32, and a root has no slope at 0.
+        largest = values.max(axis=0)
+        values = values / xp.where(largest > 0.0, largest, 1.0)
     powers = values ** (int(p) if p == int(p) else p)
     mean = powers.mean(axis=0) if weights is None else _weighted(powers, weights, xp)
-    return xp.clip(xp.asarray(mean) ** (1.0 / p), 0.0, 1.0)
+    return xp.clip(largest * xp.asarray(mean) ** (1.0 / p), 0.0, 1.0)
 
 
 def _weighted(powers: Truth, weights: Truth, xp: Any) -> Truth:

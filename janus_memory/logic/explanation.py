@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from janus_memory.logic.grammar import Vocabulary, parse_rule
-from janus_memory.logic.knowledge import KnowledgeBase, rule_truths, satisfaction
+from janus_memory.logic.knowledge import KnowledgeBase
 from janus_memory.logic.mentions import Mentions, mentions, no_training_reason
 from janus_memory.logic.presets import expand
+from janus_memory.logic.quantifiers import rule_truths, satisfaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -116,7 +117,9 @@ def explain(
         [one.settings for one in rules], spec.features, spec.action_names, n_actions=n_actions
     )
     truths, parts = base.truths(rows), list(episodes)
-    own = np.array([rule_truths(truths[part], base.exists) for part in parts]).reshape(len(parts), len(rules))
+    own = np.array([rule_truths(truths[part], base.quantifiers) for part in parts]).reshape(
+        len(parts), len(rules)
+    )
     applies = base.conditions(rows)
     order = rows.order()
     return Explanation(
@@ -131,7 +134,7 @@ def explain(
             )
             for column, rule in enumerate(rules)
         ),
-        episodes=np.array([satisfaction(truths[part], base.weights, exists=base.exists) for part in parts]),
+        episodes=np.array([satisfaction(truths[part], base.weights, base.quantifiers) for part in parts]),
     )
 
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from janus_memory.config import LogicSettings
 from janus_memory.errors import RuleError
 from janus_memory.logic import connectives
 from janus_memory.logic.formulas import Ground, condition, needs_outcome
 from janus_memory.logic.grammar import Vocabulary, parse_rule
 from janus_memory.logic.presets import expand
+from janus_memory.logic.quantifiers import Quantifiers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,7 +30,10 @@ if TYPE_CHECKING:
     PolicyTruth = Callable[[Truth, Truth], Truth]
     TruthFunction = Callable[[Truth, Truth, Truth, Truth], Truth]
 
-__all__ = ["KnowledgeBase", "rule_truths", "sat_agg", "satisfaction", "violations"]
+__all__ = ["KnowledgeBase", "violations"]
+
+
+_DEFAULTS = LogicSettings()
 
 
 def _truth(formula: Formula, ground: Ground) -> Truth:
@@ -42,12 +47,12 @@ class KnowledgeBase:
     Attributes:
         names: the rules' names, each once.
         weights: float64 [R], not negative.
-        exists: bool [R], True where the rule's quantifier is `exists`.
+        quantifiers: which rules are existential, and every p.
     """
 
     names: tuple[str, ...]
     weights: NDArray[np.float64]
-    exists: NDArray[np.bool_]
+    quantifiers: Quantifiers
     _rules: tuple[ParsedRule, ...] = field(repr=False)
     _n_actions: int
     _eps: float
@@ -61,6 +66,7 @@ class KnowledgeBase:
         *,
         n_actions: int = 0,
         eps: float = 0.0,
+        logic: LogicSettings = _DEFAULTS,
     ) -> KnowledgeBase:
         """Read a market's rules.
 
@@ -70,8 +76,10 @@ class KnowledgeBase:
             action_names: names of discrete actions, in the order of their indices; may be empty.
             n_actions: number of discrete actions where they have no names; without both, actions are vectors.
             eps: stable variant of the connectives (`connectives.STABLE`); 0 is the plain one.
+            logic: p of the quantifiers and of SatAgg.
 
         Raises:
+            ConfigError: a p cannot be used.
             RuleError: a rule cannot be read, its weight is not a finite number >= 0, or a name occurs twice.
         """
         known = Vocabulary(tuple(features), tuple(action_names), n_actions or len(action_names))
@@ -89,7 +97,7 @@ class KnowledgeBase:
         return cls(
             names=tuple(rule.name for rule in rules),
             weights=np.array([rule.weight for rule in rules], np.float64),
-            exists=np.array([rule.quantifier == "exists" for rule in parsed], bool),
+            quantifiers=Quantifiers.of([rule.quantifier == "exists" for rule in parsed], logic),
             _rules=parsed,
             _n_actions=known.n_actions,
             _eps=eps,
@@ -139,7 +147,7 @@ class KnowledgeBase:
 
         Returns:
             float32 [n, Rp, A], the Rp rules used, and the rules left out because they mention the reward or
-            the next state or are existential.
+            the next state.
 
         Raises:
             RuleError: the market's actions are vectors, or a rule meets NaN.
@@ -171,8 +179,7 @@ class KnowledgeBase:
             eps: stable variant of the connectives.
 
         Returns:
-            The function, the Rp rules used, and the rules left out because they mention the reward or the next state
-            or are existential.
+            The function, the Rp rules used, and the rules left out because they mention the reward or the next state.
 
         Raises:
             RuleError: the market's actions are discrete. The function itself raises it for an action component
@@ -189,6 +196,10 @@ class KnowledgeBase:
 
         return truth, self._named(used), self._named(left_out)
 
+    def quantifiers_of(self, names: Sequence[str]) -> Quantifiers:
+        """The quantifiers of some of the rules, in the order of `names`."""
+        return self.quantifiers.taken([self.names.index(name) for name in names])
+
     def _every_rule(self) -> Sequence[int]:
         return range(len(self.names))
 
@@ -196,14 +207,10 @@ class KnowledgeBase:
         return _ground(rows.state, rows.action, rows.next_state, rows.reward, eps=self._eps)
 
     def _policy_rules(self) -> tuple[list[int], list[int]]:
-        """The rules that L_logic judges a policy by, and the others.
-
-        Left out are those that mention what follows the choice, and existential ones: they ask for some row of an
-        episode, and a replayed batch is no episode.
-        """
+        """The rules that L_logic judges a policy by, and those that mention what follows the choice."""
         known: tuple[list[int], list[int]] = [], []
         for number, rule in enumerate(self._rules):
-            known[rule.quantifier == "exists" or needs_outcome(rule.formula)].append(number)
+            known[needs_outcome(rule.formula)].append(number)
         return known
 
     def _named(self, numbers: Sequence[int]) -> tuple[str, ...]:
@@ -232,56 +239,6 @@ def violations(truths: NDArray[np.float64], weights: NDArray[np.float64]) -> NDA
     for column, weight in enumerate(_shares(weights)):
         total += weight * connectives.negation(truths[:, column])
     return np.clip(total, 0.0, 1.0)
-
-
-def rule_truths(
-    truths: Truth, exists: NDArray[np.bool_] | None = None, p: float = 2.0, eps: float = 0.0
-) -> Truth:
-    """Each rule's truth on a domain of rows by its own quantifier; [R] of the namespace of `truths`.
-
-    Args:
-        truths: [n, R], a row's truth of each rule.
-        exists: bool [R], which rules are existential; None where all are universal.
-        p: of both quantifiers.
-        eps: stable variant of both.
-    """
-    every = connectives.forall(truths, p, eps)
-    if exists is None or not exists.any():
-        return every
-    xp = connectives.namespace(truths)
-    return xp.where(exists, connectives.exists(truths, p, eps), every)
-
-
-def sat_agg(
-    truths: Truth,
-    weights: Truth,
-    p: float = 2.0,
-    exists: NDArray[np.bool_] | None = None,
-    eps: float = 0.0,
-) -> Truth:
-    """SatAgg: the weighted p-mean-error over the rules' truths on a domain of rows; 1 without rules.
-
-    Args:
-        truths: [n, R], a row's truth of each rule.
-        weights: [R], not negative.
-        p: of the quantifiers and of the mean over the rules.
-        exists: bool [R], which rules are existential; None where all are universal.
-        eps: stable variant of the quantifiers and of the mean.
-
-    Returns:
-        A scalar array of the namespace of `truths`.
-    """
-    return connectives.forall(rule_truths(truths, exists, p, eps), p, eps, weights)
-
-
-def satisfaction(
-    truths: NDArray[np.float64],
-    weights: NDArray[np.float64],
-    p: float = 2.0,
-    exists: NDArray[np.bool_] | None = None,
-) -> float:
-    """`sat_agg` of numpy truths as a number."""
-    return float(sat_agg(truths, weights, p, exists))
 
 
 def _shares(weights: NDArray[np.float64]) -> NDArray[np.float64]:

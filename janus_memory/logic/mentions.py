@@ -46,16 +46,13 @@ def mentions(formula: f.Formula) -> Mentions:
 def no_training_reason(rule: ParsedRule, weight: float, features: Sequence[str]) -> str:
     """Why a rule does not train the policy; empty where it does.
 
-    Rules that mention what follows the choice and existential ones are left out of L_logic; the others that are named
-    have no slope in it.
+    Rules that mention what follows the choice are left out of L_logic; the others that are named have no slope in it.
     """
     read = mentions(rule.formula)
     outcome = ["reward"] if read.reward else []
     outcome += [f"next.{features[index]}" for index in read.next_features]
     if outcome:
         return f"mentions {', '.join(outcome)}, not known when the action is chosen"
-    if rule.quantifier == "exists":
-        return "asks for some row of an episode, and a replayed batch is none"
     if not read.action:
         return "does not mention the action: it has the same truth whatever is done"
     if not weight:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from janus_memory.config import NeocortexSettings
+    from janus_memory.logic import Quantifiers
     from janus_memory.store.arrays import Arrays
     from janus_memory.transition import Transitions
 
@@ -165,7 +166,7 @@ def logic_gate(
     episodes: NDArray[np.intp],
     truths: NDArray[np.float64],
     weights: NDArray[np.float64],
-    exists: NDArray[np.bool_] | None = None,
+    quantifiers: Quantifiers,
 ) -> NDArray[np.float64]:
     """g_logic (E18): SatAgg over the episode that holds the row; 1 where there are no rules.
 
@@ -173,7 +174,7 @@ def logic_gate(
         episodes: `episode_index` of the rows, int [n].
         truths: float64 [n, R], the rows' truths of the rules.
         weights: float64 [R].
-        exists: bool [R], which rules are existential; None where all are universal.
+        quantifiers: of the rules.
 
     Returns:
         float64 [n]; equal for the rows of an episode.
@@ -184,7 +185,7 @@ def logic_gate(
     order = np.argsort(episodes, kind="stable")
     starts = np.flatnonzero(np.diff(episodes[order])) + 1
     for rows in np.split(order, starts):
-        gate[rows] = satisfaction(truths[rows], weights, exists=exists)
+        gate[rows] = satisfaction(truths[rows], weights, quantifiers)
     return gate
 
 

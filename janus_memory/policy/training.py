@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax  # type: ignore[import-untyped]  # optax ships no types
 
+from janus_memory.logic.quantifiers import UNIVERSAL, Quantifiers
 from janus_memory.policy.losses import bootstrap, huber, policy_satisfaction, select, td_error
 from janus_memory.policy.networks import Weights, forward
 from janus_memory.store.arrays import Arrays, subtree
@@ -53,6 +54,7 @@ class Batch(NamedTuple):
         done: uint8 [B].
         policy_truth: truth of each rule under each action, float32 [B, R, A]; R may be 0.
         rule_weight: float32 [R], non-negative, not all zero.
+        quantifiers: of the R rules; no array, but part of what is compiled.
     """
 
     x: jax.Array
@@ -63,6 +65,7 @@ class Batch(NamedTuple):
     done: jax.Array
     policy_truth: jax.Array
     rule_weight: jax.Array
+    quantifiers: Quantifiers = UNIVERSAL
 
 
 def train_step(
@@ -131,7 +134,9 @@ def _loss(
     loss = jnp.mean(weight * huber(delta, policy.huber))
     if not len(batch.rule_weight):
         return loss, jnp.ones_like(loss)
-    satisfied = policy_satisfaction(q, batch.policy_truth, batch.rule_weight, policy.temperature)
+    satisfied = policy_satisfaction(
+        q, batch.policy_truth, batch.rule_weight, policy.temperature, batch.quantifiers
+    )
     return loss + policy.lambda_logic * (1 - satisfied), satisfied
 
 

@@ -91,7 +91,8 @@ def f8(arrays: dict[str, NDArray[Any]]) -> Weights:
 def rows_of(problem: ReplayProblem, rows: NDArray[np.integer[Any]]) -> ReplayProblem:
     """The problem of some of its rows."""
     columns = {f.name: getattr(problem, f.name) for f in dataclasses.fields(problem)}
-    return ReplayProblem(**{k: v if k == "rule_weight" else v[rows] for k, v in columns.items()})
+    kept = {"rule_weight", "quantifiers"}
+    return ReplayProblem(**{k: v if k in kept else v[rows] for k, v in columns.items()})
 
 
 def plain_loss(

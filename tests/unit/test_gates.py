@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from janus_memory.config import HippocampusSettings, NeocortexSettings
+from janus_memory.config import HippocampusSettings, LogicSettings, NeocortexSettings
 from janus_memory.errors import LinalgError
 from janus_memory.hippocampus.separation import Separation
-from janus_memory.logic import satisfaction
+from janus_memory.logic import Quantifiers, satisfaction
 from janus_memory.neocortex.gates import (
     RecallGate,
     episode_index,
@@ -152,16 +152,17 @@ def test_the_logic_gate_is_satagg_of_the_own_episode(
     """Each row gets the satisfaction of the rows of its episode, and of no other."""
     episodes = np.array([row[0] for row in rows], np.intp)
     truths = np.array([row[1:] for row in rows], np.float64).reshape(len(rows), 2)
-    weights, kinds = np.array([1.0, 3.0]), np.array(exists)
+    weights = np.array([1.0, 3.0])
+    kinds = Quantifiers.of(exists, LogicSettings(p_forall=3))
     gate = logic_gate(episodes, truths, weights, kinds)
     assert gate.shape == (len(rows),)
     for i, episode in enumerate(episodes):
-        assert gate[i] == satisfaction(truths[episodes == episode], weights, exists=kinds)
+        assert gate[i] == satisfaction(truths[episodes == episode], weights, kinds)
 
 
 def test_without_rules_the_logic_gate_is_one() -> None:
     """No rules, nothing violated."""
-    assert logic_gate(np.array([0, 0, 1]), np.zeros((3, 0)), np.zeros(0)).tolist() == [1, 1, 1]
+    assert logic_gate(np.array([0, 0, 1]), np.zeros((3, 0)), np.zeros(0), Quantifiers()).tolist() == [1, 1, 1]
 
 
 def test_the_indicator_needs_both_gates_strictly() -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from janus_memory.config import RuleSettings
 from janus_memory.errors import RuleError
-from janus_memory.logic import KnowledgeBase, connectives, rule_truths, satisfaction, violations
+from janus_memory.logic import KnowledgeBase, Quantifiers, connectives, rule_truths, satisfaction, violations
 from janus_memory.logic.connectives import (
     STABLE,
     conjunction,
@@ -259,14 +259,14 @@ def test_satisfaction_by_hand() -> None:
     truths = np.array([[1.0, 0.0], [0.0, 1.0]])
     assert satisfaction(truths, np.ones(2)) == pytest.approx(1 - np.sqrt(0.5))
     # Rule 0: forall, 1 - sqrt(1/2); rule 1: exists, sqrt(1/2). Weights 1 to 3.
-    kinds = np.array([False, True])
+    kinds = Quantifiers((1,))
     assert rule_truths(truths, kinds).tolist() == pytest.approx([1 - np.sqrt(0.5), np.sqrt(0.5)])
     error = (0.5 + 3 * (1 - np.sqrt(0.5)) ** 2) / 4
-    assert satisfaction(truths, np.array([1.0, 3.0]), exists=kinds) == pytest.approx(1 - np.sqrt(error))
+    assert satisfaction(truths, np.array([1.0, 3.0]), kinds) == pytest.approx(1 - np.sqrt(error))
     assert satisfaction(np.zeros((2, 2)), np.ones(2)) == 0
     assert satisfaction(np.zeros((2, 0)), np.zeros(0)) == 1
     assert satisfaction(np.zeros((0, 2)), np.ones(2)) == 1
-    assert satisfaction(np.zeros((0, 2)), np.ones(2), exists=np.array([True, True])) == 0
+    assert satisfaction(np.zeros((0, 2)), np.ones(2), Quantifiers((0, 1))) == 0
 
 
 @given(many, st.floats(0.1, 10))
@@ -292,12 +292,13 @@ def test_policy_truths_equal_truths_of_rows_that_took_the_action() -> None:
     )
     rows = make_rows(20)
     table, used, left = knowledge.policy_truths(rows.state)
-    assert table.shape == (20, 2, 3)
+    assert table.shape == (20, 3, 3)
     assert table.dtype == np.float32
-    assert (used, left) == (("r0", "r2"), ("r1", "r3", "r4"))
+    assert (used, left) == (("r0", "r2", "r4"), ("r1", "r3"))
+    assert knowledge.quantifiers_of(used) == Quantifiers((2,))
     for action in range(3):
         rows.action[:] = action
-        expected = knowledge.truths(rows)[:, [0, 2]].astype(np.float32)
+        expected = knowledge.truths(rows)[:, [0, 2, 4]].astype(np.float32)
         assert table[:, :, action].tobytes() == expected.tobytes()
 
 

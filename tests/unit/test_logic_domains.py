@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from janus_memory.config import RuleSettings
-from janus_memory.errors import RuleError
-from janus_memory.logic import KnowledgeBase, rule_truths, sat_agg, satisfaction
+from janus_memory.config import LogicSettings, RuleSettings
+from janus_memory.errors import ConfigError, RuleError
+from janus_memory.logic import KnowledgeBase, Quantifiers, rule_truths, sat_agg, satisfaction
 from janus_memory.logic.connectives import forall
 from janus_memory.transition import MarketSpec, Transitions
 
@@ -39,10 +39,10 @@ def test_on_no_rows_all_holds_and_nothing_exists_and_neither_rests_on_anything()
     """Truth 1 and 0, both with support 0; SatAgg by the quantifiers."""
     rules = base("every", "some")
     truths = rules.truths(rows_of())
-    assert rule_truths(truths, rules.exists).tolist() == [1, 0]
+    assert rule_truths(truths, rules.quantifiers).tolist() == [1, 0]
     assert rules.conditions(rows_of()).sum(axis=0).tolist() == [0, 0]
     assert sat_agg(truths, np.ones(2)) == 1
-    assert sat_agg(truths, np.ones(2), 2, rules.exists) == pytest.approx(1 - np.sqrt(0.5))
+    assert sat_agg(truths, np.ones(2), rules.quantifiers) == pytest.approx(1 - np.sqrt(0.5))
 
 
 def test_truths_and_support_by_hand() -> None:
@@ -52,7 +52,7 @@ def test_truths_and_support_by_hand() -> None:
     assert conditions[:, [0, 1, 2, 4]].sum(axis=0).tolist() == [4, 4, 2, 4]
     half = [1 / (1 + np.exp(z)) for z in (6, 4, 0, 2)]
     assert conditions[:, 3].tolist() == pytest.approx([1, *half[1:]])
-    closed = rule_truths(rules.truths(rows), rules.exists)
+    closed = rule_truths(rules.truths(rows), rules.quantifiers)
     assert closed[[0, 1, 2, 4]].tolist() == pytest.approx(
         [1 - np.sqrt(0.5), np.sqrt(0.5), 0.5, 1 - np.sqrt(0.75)]
     )
@@ -63,7 +63,28 @@ def test_p_decides_how_much_the_worst_rows_count(p: float, expected: float) -> N
     """One row of four breaks the rule."""
     rules = base("limit")
     truths = rules.truths(rows_of((1, 1), (1, -1), (0, 0), (0, 1)))
-    assert rule_truths(truths, rules.exists, p)[0] == pytest.approx(expected)
+    assert rule_truths(truths, Quantifiers(p_forall=p))[0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["p_forall", "p_exists", "p_rules"])
+@pytest.mark.parametrize("bad", [np.nan, 0.5, -1.0, np.inf])
+def test_a_setting_that_gives_no_mean_is_refused(name: str, bad: float) -> None:
+    """By its key, where the rules are read."""
+    logic = LogicSettings(**{name: bad})
+    with pytest.raises(ConfigError, match=rf"logic\.{name} = .*>= 1"):
+        KnowledgeBase.parse([], SPEC.features, n_actions=2, logic=logic)
+
+
+def test_each_p_reaches_its_own_mean() -> None:
+    """Forall with 1, exists with 3, SatAgg with 4; by hand."""
+    rules = [RuleSettings(name=name, text=TEXTS[name]) for name in ("every", "some")]
+    logic = LogicSettings(p_forall=1, p_exists=3, p_rules=4)
+    base = KnowledgeBase.parse(rules, SPEC.features, n_actions=2, logic=logic)
+    truths = base.truths(rows_of((1, 0), (-1, 0), (-1, 0), (-1, 0)))
+    closed = [0.25, 0.25 ** (1 / 3)]
+    assert rule_truths(truths, base.quantifiers).tolist() == pytest.approx(closed)
+    expected = 1 - ((0.75**4 + (1 - closed[1]) ** 4) / 2) ** 0.25
+    assert satisfaction(truths, base.weights, base.quantifiers) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("bad", [np.nan, 0.5, 0.0, -1.0, np.inf])
@@ -104,15 +125,16 @@ def test_a_weight_is_so_many_copies(pairs: list[tuple[float, int]], p: float) ->
     """A rule of weight 3 counts as three rules of weight 1; the scale of all weights does not count."""
     truths = np.array([[truth for truth, _ in pairs]])
     counts = np.array([count for _, count in pairs])
-    copied = satisfaction(np.repeat(truths, counts, axis=1), np.ones(counts.sum()), p)
-    assert satisfaction(truths, counts.astype(np.float64), p) == pytest.approx(copied, abs=1e-7)
-    assert satisfaction(truths, counts * 0.37, p) == pytest.approx(copied, abs=1e-7)
+    how = Quantifiers(p_forall=p, p_rules=p)
+    copied = satisfaction(np.repeat(truths, counts, axis=1), np.ones(counts.sum()), how)
+    assert satisfaction(truths, counts.astype(np.float64), how) == pytest.approx(copied, abs=1e-7)
+    assert satisfaction(truths, counts * 0.37, how) == pytest.approx(copied, abs=1e-7)
 
 
 def test_existential_rules_are_joined_by_their_own_quantifier_under_jax_too() -> None:
-    truths, kinds = np.array([[0.2, 0.2], [0.9, 0.9]]), np.array([False, True])
+    truths, kinds = np.array([[0.2, 0.2], [0.9, 0.9]]), Quantifiers((1,))
     closed = [1 - np.sqrt((0.64 + 0.01) / 2), np.sqrt((0.04 + 0.81) / 2)]
     error = np.mean((1 - np.array(closed)) ** 2)
     for given_truths in (truths, jnp.asarray(truths)):
         assert np.asarray(rule_truths(given_truths, kinds)).tolist() == pytest.approx(closed)
-        assert float(sat_agg(given_truths, np.ones(2), 2, kinds)) == pytest.approx(1 - np.sqrt(error))
+        assert float(sat_agg(given_truths, np.ones(2), kinds)) == pytest.approx(1 - np.sqrt(error))

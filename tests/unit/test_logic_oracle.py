@@ -10,10 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from benchmarks import logic_rules
-from janus_memory.logic import connectives, rule_truths, sat_agg
+from janus_memory.logic import Quantifiers, connectives, rule_truths, sat_agg
 from janus_memory.transition import MarketSpec, Transitions
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden" / "logic" / "ltn.json").read_text())
@@ -71,7 +70,7 @@ def test_whole_rules_and_their_satisfaction(case: dict[str, Any]) -> None:
     """Twenty rules read from text against twenty written by hand for that library."""
     rules = logic_rules.knowledge(_eps(case))
     truths = rules.truths(_rows())
-    _judged(truths, case, rules.exists)
+    _judged(truths, case, rules.quantifiers)
 
 
 @pytest.mark.parametrize("case", GOLDEN["rules"], ids=_name)
@@ -79,14 +78,15 @@ def test_whole_rules_under_jax(case: dict[str, Any]) -> None:
     """The compiled evaluator, which computes in float32 as that library does."""
     rules, rows = logic_rules.knowledge(), _rows()
     truth = jax.jit(rules.truth_function(_eps(case)))
-    _judged(truth(rows.state, rows.action, rows.next_state, rows.reward), case, rules.exists)
+    _judged(truth(rows.state, rows.action, rows.next_state, rows.reward), case, rules.quantifiers)
 
 
-def _judged(truths: connectives.Truth, case: dict[str, Any], exists: NDArray[np.bool_]) -> None:
+def _judged(truths: connectives.Truth, case: dict[str, Any], how: Quantifiers) -> None:
     eps = _eps(case)
+    how = Quantifiers(how.existential, *case["p"])
     assert _apart(truths, GOLDEN["truths"]["stable" if eps else "plain"]) < TOLERANCE
-    assert _apart(rule_truths(truths, exists, case["p"], eps), case["closed"]) < TOLERANCE
-    assert _apart(sat_agg(truths, np.ones(20), case["p"], exists, eps), case["satisfaction"]) < TOLERANCE
+    assert _apart(rule_truths(truths, how, eps), case["closed"]) < TOLERANCE
+    assert _apart(sat_agg(truths, np.ones(20), how, eps), case["satisfaction"]) < TOLERANCE
 
 
 def test_the_golden_rules_are_neither_all_kept_nor_all_broken() -> None:

@@ -72,11 +72,11 @@ def test_gradients_by_the_action_equal_finite_differences() -> None:
 
 
 def test_rules_on_the_outcome_are_left_out_and_named() -> None:
-    """A policy does not know the reward or the next state, and a batch is no episode for `exists`."""
+    """A policy does not know the reward or the next state."""
     rules = base("reward > 0", "action[0] > 0", "next.x < 0", "exists: action[0] > 0")
     truth, used, left_out = rules.policy_truth_function()
-    assert (used, left_out) == (("r1",), ("r0", "r2", "r3"))
-    assert truth(*make_rows(4)).shape == (4, 1)
+    assert (used, left_out) == (("r1", "r3"), ("r0", "r2"))
+    assert truth(*make_rows(4)).shape == (4, 2)
     nothing, _, _ = base("reward > 0").policy_truth_function()
     assert nothing(*make_rows(4)).shape == jax.jit(nothing)(*make_rows(4)).shape == (4, 0)
 
@@ -132,7 +132,9 @@ def test_the_stable_variant_has_a_slope_where_the_plain_one_has_none() -> None:
     assert plain.tolist() == [0, 0]
     assert stable == pytest.approx([STABLE * (1 - STABLE)] * 2, rel=1e-4)
     assert not np.isfinite(jax.grad(forall)(jnp.ones(3))).any()
-    assert np.isfinite(jax.grad(lambda a: forall(a, 2, STABLE))(jnp.ones(3))).all()
+    for p in (2, 50):
+        assert np.isfinite(jax.grad(lambda a, p=p: forall(a, p, STABLE))(jnp.ones(3))).all()
+        assert np.isfinite(jax.grad(lambda a, p=p: exists(a, p, STABLE))(jnp.zeros(3))).all()
 
 
 @pytest.mark.parametrize("p", [1.0, 2.0, 2.5, 6.0])

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from janus_memory.config import PolicySettings, RuleSettings
-from janus_memory.logic import KnowledgeBase, sat_agg
+from janus_memory.logic import KnowledgeBase, Quantifiers, sat_agg
 from janus_memory.logic.connectives import STABLE
 from janus_memory.policy import training
 from janus_memory.policy.losses import policy_satisfaction
@@ -76,6 +76,25 @@ def test_only_the_rules_are_trained_and_satisfaction_rises_at_every_step() -> No
     assert reached[-1] > 0.9
 
 
+def test_an_existential_rule_trains_the_policy_too() -> None:
+    """`exists: action == 2`, grounded on the batch as a whole: content sooner than `forall: action == 2`, and rising."""
+    table = np.zeros((N, 1, 3), np.float32)
+    table[:, 0, 2] = 1
+    step, fast = jax.jit(functools.partial(training.train_step, policy=POLICY)), _reckless()
+    reached: dict[str, list[float]] = {"exists": [], "forall": []}
+    for kind, how in (("exists", Quantifiers((0,), p_exists=8)), ("forall", Quantifiers(p_forall=8))):
+        batch = make_batch(states())._replace(
+            policy_truth=jnp.asarray(table), rule_weight=jnp.ones(1), quantifiers=how
+        )
+        trained = training.to_device(fast, fast, training.init_optimiser(fast))
+        for _ in range(100):
+            trained, _, satisfied = step(trained, batch, jnp.zeros(N))
+            reached[kind].append(float(satisfied))
+    assert (np.diff(reached["exists"]) > 0).all()
+    assert reached["exists"][-1] > 0.9
+    assert reached["exists"][0] > 2 * reached["forall"][0]
+
+
 def test_without_rules_or_without_their_weight_nothing_is_trained() -> None:
     """The same steps with lambda 0 leave the network where it was: it was L_logic that moved it."""
     policy = PolicySettings(hidden=(16,), lambda_logic=0.0)
@@ -129,7 +148,7 @@ def _vector_loss(weights: Weights, *, x: NDArray[np.float32]) -> jax.Array:
     truth, _, left_out = rules.policy_truth_function()
     assert left_out == ()
     action = jnp.tanh(forward(weights, jnp.asarray(x)))
-    satisfied: jax.Array = sat_agg(truth(x, action), rules.weights, 2, rules.exists, STABLE)
+    satisfied: jax.Array = sat_agg(truth(x, action), rules.weights, rules.quantifiers, STABLE)
     return 1 - satisfied
 
 

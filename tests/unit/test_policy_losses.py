@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from janus_memory.config import PolicySettings
 from janus_memory.errors import ConfigError
+from janus_memory.logic import Quantifiers
 from janus_memory.policy.losses import bootstrap, huber, policy_satisfaction, satisfaction
 from janus_memory.policy.networks import forward, init_weights, n_actions_of, require_discrete, state_size_of
 from janus_memory.transition import MarketSpec
@@ -30,24 +31,51 @@ def test_huber_table() -> None:
     assert float(huber(jnp.array(3.0), 2.0)) == 4.0
 
 
-@given(st.sampled_from([1, 5]), st.sampled_from([1, 3]), st.integers(0, 10_000))
-@settings(deadline=None, max_examples=25)
-def test_satisfaction_is_the_p_mean_error_of_p_mean_errors(n: int, n_rules: int, seed: int) -> None:
-    """Forall over rows, then weighted over rules, p = 2, each written out; the stable margin is 1e-4."""
+HOW = [
+    Quantifiers(),
+    Quantifiers((1,)),
+    Quantifiers((0, 2), p_forall=3, p_exists=1, p_rules=1.5),
+    Quantifiers((0, 1, 2), p_exists=50, p_rules=50),
+    Quantifiers(p_forall=50, p_rules=4),
+]
+
+
+@given(st.sampled_from([1, 5]), st.sampled_from(HOW), st.integers(0, 10_000))
+@settings(deadline=None, max_examples=40)
+def test_satisfaction_joins_rows_by_each_rules_quantifier_and_then_rules(
+    n: int, how: Quantifiers, seed: int
+) -> None:
+    """p-mean-error or p-mean over rows, then the weighted p-mean-error, each written out; the margin is 1e-4."""
     rng = np.random.default_rng(seed)
-    truths, weight = rng.random((n, n_rules)), rng.uniform(0.1, 2, n_rules)
-    forall = 1 - np.sqrt(((1 - truths) ** 2).mean(axis=0))
-    expected = 1 - np.sqrt((weight * (1 - forall) ** 2).sum() / weight.sum())
-    got = satisfaction(jnp.asarray(truths, jnp.float32), jnp.asarray(weight, jnp.float32))
-    assert float(got) == pytest.approx(expected, abs=2e-4)
+    truths, weight = rng.random((n, 3)), rng.uniform(0.1, 2, 3)
+    every = 1 - ((1 - truths) ** how.p_forall).mean(axis=0) ** (1 / how.p_forall)
+    some = (truths**how.p_exists).mean(axis=0) ** (1 / how.p_exists)
+    closed = np.where([rule in how.existential for rule in range(3)], some, every)
+    share = weight / weight.sum()
+    expected = 1 - (share * (1 - closed) ** how.p_rules).sum() ** (1 / how.p_rules)
+    got = satisfaction(jnp.asarray(truths, jnp.float32), jnp.asarray(weight, jnp.float32), how)
+    assert float(got) == pytest.approx(expected, abs=4e-4)
 
 
-def test_gradient_of_a_satisfied_rule_is_finite() -> None:
-    """At truth 1 everywhere the root's slope would be infinite; the stable variant stays finite."""
-    truth = jnp.ones((4, 2))
-    slope = jax.grad(lambda t: satisfaction(t, jnp.ones(2)))(truth)
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_gradient_of_a_satisfied_or_broken_rule_is_finite(how: Quantifiers, value: float) -> None:
+    """At truth 1 everywhere the root's slope would be infinite, at 0 that of `exists`; the stable variant's is finite."""
+    slope = jax.grad(lambda t: satisfaction(t, jnp.ones(3), how))(jnp.full((4, 3), value))
     assert np.isfinite(np.asarray(slope)).all()
     assert (np.asarray(slope) >= 0).all()
+    assert np.asarray(slope).max() > 0
+
+
+def test_an_existential_rule_is_content_with_one_row() -> None:
+    """The best row's slope is the steepest under `exists`, the worst row's under `forall`."""
+    truths = jnp.array([[0.1], [0.5], [0.9]])
+    some, every = (
+        jax.grad(lambda t, how=how: satisfaction(t, jnp.ones(1), how))(truths)[:, 0]
+        for how in (Quantifiers((0,)), Quantifiers())
+    )
+    assert some[0] < some[1] < some[2]
+    assert every[0] > every[1] > every[2]
 
 
 def test_policy_satisfaction_weighs_truths_with_the_softmax() -> None:

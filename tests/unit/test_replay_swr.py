@@ -224,10 +224,9 @@ def test_values_that_are_not_finite_are_refused(column: str, value: float) -> No
 )
 def test_rows_that_do_not_fit_are_refused(column: str, value: NDArray[Any], message: str) -> None:
     """Actions, shapes and weights outside of what the market has are refused before anything is computed."""
+    changed: dict[str, Any] = {column: value}
     with pytest.raises(ReplayError, match=message):
-        learn(
-            _learner(), dataclasses.replace(random_problem(5), **{column: value}), _REPLAY, _POLICY, 0, 1, 1
-        )
+        learn(_learner(), dataclasses.replace(random_problem(5), **changed), _REPLAY, _POLICY, 0, 1, 1)
 
 
 def test_vector_actions_no_rows_and_foreign_chunks_are_refused() -> None:

@@ -23,7 +23,7 @@ from benchmarks.study_data import (
 from benchmarks.study_report import Panel, StudyReport, curve, draw, table
 from benchmarks.study_training import Learned, band, trained
 from janus_memory.config import PolicySettings, ReplaySettings
-from janus_memory.logic.knowledge import satisfaction
+from janus_memory.logic import satisfaction
 from janus_memory.replay.night.learner import begin_night, init_learner
 from janus_memory.replay.night.problem import check_problem
 from janus_memory.replay.night.swr import learn

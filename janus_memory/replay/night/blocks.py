@@ -65,6 +65,7 @@ def batch_of(problem: ReplayProblem, rows: slice | NDArray[np.int32]) -> Batch:
         done=jnp.asarray(problem.done[rows]),
         policy_truth=jnp.asarray(problem.policy_truth[rows]),
         rule_weight=jnp.asarray(problem.rule_weight),
+        quantifiers=problem.quantifiers,
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from janus_memory.errors import ConfigError, InsufficientData, ReplayError
+from janus_memory.logic.quantifiers import UNIVERSAL, Quantifiers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,6 +30,7 @@ class ReplayProblem:
         rule_weight: float32 [R], non-negative.
         timestamp: market time, int64 [N], UTC nanoseconds; for `prioritized_recency`.
         domain: code of each row's domain, int32 [N] from 0 on; for `domain_balanced`.
+        quantifiers: of the R rules.
     """
 
     x: NDArray[np.float32]
@@ -42,6 +44,7 @@ class ReplayProblem:
     rule_weight: NDArray[np.float32]
     timestamp: NDArray[np.int64]
     domain: NDArray[np.int32]
+    quantifiers: Quantifiers = UNIVERSAL
 
     def __len__(self) -> int:
         return len(self.x)

@@ -163,7 +163,8 @@ def _weights(share: jax.Array, drawn: jax.Array, beta: jax.Array, replay: Replay
 
 
 def _batch(columns: Batch, drawn: jax.Array) -> Batch:
-    return Batch._make([*(column[drawn] for column in columns[:-1]), columns.rule_weight])
+    of_rows = [column[drawn] for column in columns[:-2]]
+    return Batch._make([*of_rows, columns.rule_weight, columns.quantifiers])
 
 
 def _device_rows(problem: ReplayProblem, replay: ReplaySettings) -> _Rows:

@@ -161,7 +161,7 @@ def _separation(night: Night, x: NDArray[np.float64]) -> tuple[Separation, dict[
 def _logic(night: Night, pool: Pool) -> NDArray[np.float64]:
     """g_logic of every row of the pool, over the rows of its episode that the pool holds (E18)."""
     truths = night.workers.truths(night.rules, pool.rows)
-    return logic_gate(episode_index(pool.rows), truths, night.rules.weights, night.rules.exists)
+    return logic_gate(episode_index(pool.rows), truths, night.rules.weights, night.rules.quantifiers)
 
 
 def _rates_by_schema(labels: NDArray[np.intp], passed: NDArray[np.bool_]) -> dict[str, float]:

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from janus_memory.hippocampus.metadata import Metadata
-from janus_memory.logic.knowledge import satisfaction, violations
+from janus_memory.logic import satisfaction, violations
 from janus_memory.replay.night.learner import LearnerState, begin_night, init_learner
 from janus_memory.replay.night.problem import ReplayProblem
 from janus_memory.replay.priorities import priorities, priority_quantiles
@@ -104,6 +104,7 @@ def problem_of(night: Night, rows: Transitions, scale: Scale) -> ReplayProblem:
         violation=violations(truths, night.rules.weights).astype(np.float32),
         policy_truth=policy_truth[:, weight > 0],
         rule_weight=weight[weight > 0],
+        quantifiers=night.rules.quantifiers_of([name for name in names if weight_of[name] > 0]),
         timestamp=rows.timestamp,
         domain=np.unique(rows.domain, return_inverse=True)[1].astype(np.int32),
     )
@@ -162,7 +163,7 @@ def _finish(night: Night, pool: Pool, problem: ReplayProblem, now: Replayed) -> 
             **now.metrics,
             "td_error_after": after,
             "td_error_improvement": (before - after) / before if before > 0 else 0.0,
-            "satisfaction": satisfaction(truths, night.rules.weights, exists=night.rules.exists),
+            "satisfaction": satisfaction(truths, night.rules.weights, night.rules.quantifiers),
             "violation_mean": float(problem.violation.mean()),
             "replay_total": float(drawn.sum()),
             "replay_reached": float((drawn > 0).mean()),

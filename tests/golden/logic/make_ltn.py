@@ -20,7 +20,9 @@ import torch
 from benchmarks.logic_rules import transitions
 from benchmarks.ltn_peer import LtnRules
 
-P = (1, 2, 6)
+P = (1, 2, 3, 6)
+# p of forall, exists and SatAgg.
+P_OF_RULES = (*((p, p, p) for p in P), (2, 6, 3), (5, 1, 2))
 N_ROWS = 60
 _PAIRS = [(a / 8, b / 8) for a in range(9) for b in range(9)]
 _TRUTHS = ((0.3,), (0.0, 1.0), (0.9, 0.95, 1.0), (0.0, 0.0, 0.01), (0.125, 0.5, 0.5, 0.875, 1.0))
@@ -38,12 +40,14 @@ def connectives(*, stable: bool) -> dict[str, list[float]]:
     }
 
 
-def quantifiers(p: int, *, stable: bool) -> dict[str, list[float]]:
+def quantifiers(p: int, *, stable: bool) -> dict[str, Any]:
     """Of some lists of truths."""
     fuzzy = ltn.fuzzy_ops
     every, some = fuzzy.AggregPMeanError(p=p, stable=stable), fuzzy.AggregPMean(p=p, stable=stable)
     lists = [torch.tensor(truths) for truths in _TRUTHS]
     return {
+        "p": p,
+        "stable": stable,
         "forall": [float(every(truths, dim=0)) for truths in lists],
         "exists": [float(some(truths, dim=0)) for truths in lists],
     }
@@ -54,17 +58,16 @@ def truths(*, stable: bool) -> Any:
     return LtnRules(stable=stable)(transitions(N_ROWS, seed=2)).truths.tolist()
 
 
-def closed(p: int, *, stable: bool) -> dict[str, Any]:
+def closed(p: tuple[int, int, int], *, stable: bool) -> dict[str, Any]:
     """The twenty by their quantifiers over those rows, and SatAgg."""
-    judged = LtnRules(p, stable=stable)(transitions(N_ROWS, seed=2))
-    return {"closed": judged.closed.tolist(), "satisfaction": judged.satisfaction}
+    judged = LtnRules(*p, stable=stable)(transitions(N_ROWS, seed=2))
+    return {"p": p, "stable": stable, "closed": judged.closed.tolist(), "satisfaction": judged.satisfaction}
 
 
 def main() -> None:
     """Write the file."""
     file = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("ltn.json")
     rows = transitions(N_ROWS, seed=2)
-    variants = [{"p": p, "stable": stable} for stable in (False, True) for p in P]
     golden = {
         "versions": {name: importlib.metadata.version(name) for name in ("LTNtorch", "torch", "numpy")},
         "eps": ltn.fuzzy_ops.eps,
@@ -72,9 +75,9 @@ def main() -> None:
         "lists": _TRUTHS,
         "rows": {name: getattr(rows, name).tolist() for name in ("state", "action", "next_state", "reward")},
         "connectives": [{"stable": stable} | connectives(stable=stable) for stable in (False, True)],
-        "quantifiers": [v | quantifiers(v["p"], stable=v["stable"] is True) for v in variants],
+        "quantifiers": [quantifiers(p, stable=stable) for stable in (False, True) for p in P],
         "truths": {"plain": truths(stable=False), "stable": truths(stable=True)},
-        "rules": [v | closed(v["p"], stable=v["stable"] is True) for v in variants],
+        "rules": [closed(p, stable=stable) for stable in (False, True) for p in P_OF_RULES],
     }
     file.write_text(json.dumps(golden, separators=(",", ":")) + "\n")
 
