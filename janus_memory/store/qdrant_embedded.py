@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["QdrantEmbedded"]
 
-_KEPT_SNAPSHOTS = 2
 _SCROLL = 1000
 
 
@@ -99,11 +98,13 @@ class QdrantEmbedded:
             if self._live.exists():
                 _copy(self._live, scratch)
             scratch.rename(self._snapshots / name)
-            pointer = self._snapshots / ".latest"
+            latest, pointer = self._snapshots / "latest", self._snapshots / ".latest"
+            kept = {name, latest.read_text() if latest.exists() else name}
             pointer.write_text(name)
-            pointer.replace(self._snapshots / "latest")
-            for old in self._complete()[:-_KEPT_SNAPSHOTS]:
-                shutil.rmtree(old)
+            pointer.replace(latest)
+            for old in self._complete():
+                if old.name not in kept:
+                    shutil.rmtree(old)
         return [str(self._snapshots / name)]
 
     def _prepare(self, kind: Kind, points: Sequence[VectorPoint]) -> str | None:
@@ -127,9 +128,8 @@ class QdrantEmbedded:
         return _names(self._live, kind)
 
     def _complete(self) -> list[Path]:
-        """Snapshots, oldest first by the time that their copy was finished."""
-        found = [p for p in self._snapshots.iterdir() if p.is_dir() and not p.name.startswith(".")]
-        return sorted(found, key=lambda p: (p.stat().st_mtime_ns, p.name))
+        """Snapshots whose copy was finished."""
+        return [p for p in self._snapshots.iterdir() if p.is_dir() and not p.name.startswith(".")]
 
     @contextmanager
     def _reading(self) -> Iterator[Path]:

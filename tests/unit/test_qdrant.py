@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from typing import TYPE_CHECKING
 
@@ -83,6 +84,17 @@ def test_markets_of_one_and_of_different_sizes_do_not_touch_each_other(tmp_path:
     assert store.schemas("index") == payloads(index[:1])
     assert store.schemas("wide") == payloads(wide)
     assert [h.payload for h in store.search("schemas", wide[2].vector, 1, "wide")] == [wide[2].payload]
+
+
+def test_a_machines_clock_that_is_set_back_costs_no_snapshot(tmp_path: Path) -> None:
+    """The last two stay, whatever the times of their folders say; what `latest` names is there."""
+    store = QdrantEmbedded(tmp_path)
+    for night in range(3):
+        for made in (tmp_path / "snapshots").glob("night-*"):
+            os.utime(made, (2**33, 2**33))
+        store.sync("fx", points("fx", night + 1), [], f"night-{night}")
+    assert sorted(p.name for p in (tmp_path / "snapshots").glob("night-*")) == ["night-1", "night-2"]
+    assert len(store.schemas("fx")) == 3
 
 
 def test_search_ranks_by_cosine(tmp_path: Path) -> None:
