@@ -9,6 +9,7 @@ All of Ray's processes share the session (setsid) of the one we start, and are e
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -26,6 +27,7 @@ import msgspec
 import psutil
 
 from janus_memory.errors import ConfigError, SessionError
+from janus_memory.loopback import free_port
 from janus_memory.store.arrays import write_bytes
 
 if TYPE_CHECKING:
@@ -34,20 +36,22 @@ if TYPE_CHECKING:
 __all__ = ["LocalCluster", "end_left_over", "environment", "token_file"]
 
 OBJECT_STORE_BYTES = 300_000_000
-START_TIMEOUT_S = 90.0
+ATTEMPTS = 3
+START_TIMEOUT_S = 240.0
 STOP_TIMEOUT_S = 8.0
 _LOOPBACK = "127.0.0.1"
 _POLL_S = 0.1
-# Linux counts a process's start from the boot, whose time of day it knows to the second only.
-_SAME_START_S = 10.0
 _STARTED = "Ray runtime started"
 
 
+class _HeadEndedError(SessionError):
+    """The head ended before it answered."""
+
+
 class _HeadRecord(msgspec.Struct, frozen=True):
-    """The process that leads a head's session, told apart from a later one of the same number by its start."""
+    """The process that leads a head's session, and the folder that no other head's command lines name."""
 
     pid: int
-    started: float
     temporary: str
 
 
@@ -73,18 +77,27 @@ class LocalCluster:
     def start(
         cls, settings: RaySettings, data_dir: Path, *, timeout_s: float = START_TIMEOUT_S
     ) -> LocalCluster:
-        """Start a head and return once it answers.
+        """Start a head and return once it answers; one that ends by itself before is started again.
+
+        Ray gives its parts fixed times (its raylet 30 s) and ends where a machine with much to do needs longer.
 
         Raises:
             ConfigError: the dashboard's port is taken, or the token file cannot be used.
             SessionError: the head did not come up; the end of its log is in the message.
         """
+        for _ in range(ATTEMPTS - 1):
+            with contextlib.suppress(_HeadEndedError):
+                return cls._start(settings, data_dir, timeout_s)
+        return cls._start(settings, data_dir, timeout_s)
+
+    @classmethod
+    def _start(cls, settings: RaySettings, data_dir: Path, timeout_s: float) -> LocalCluster:
         folder = data_dir / "ray"
         folder.mkdir(parents=True, exist_ok=True)
         end_left_over(data_dir)
         port = _dashboard_port(settings) if settings.dashboard else 0
         token = token_file(settings, data_dir)
-        gcs = _free_port()
+        gcs = free_port()
         temporary = Path(tempfile.mkdtemp(prefix="janus-ray-"))
         with (folder / "head.log").open("wb") as log:
             process = subprocess.Popen(  # noqa: S603  (our own interpreter and arguments)
@@ -95,7 +108,7 @@ class LocalCluster:
                 env=os.environ | environment(settings, data_dir),
                 start_new_session=True,
             )
-        record = _HeadRecord(process.pid, psutil.Process(process.pid).create_time(), str(temporary))
+        record = _HeadRecord(process.pid, str(temporary))
         write_bytes(folder / "head.json", msgspec.json.encode(record))
         url = f"http://{_LOOPBACK}:{port}" if port else ""
         cluster = cls(f"{_LOOPBACK}:{gcs}", url, token, process.pid, temporary, process)
@@ -137,8 +150,9 @@ class LocalCluster:
             if _STARTED in said and all(_answers(port) for port in ports):
                 return
             if not self.alive or time.monotonic() > deadline:
-                what = "ended" if not self.alive else f"did not answer within {timeout_s:g} s"
-                raise SessionError(
+                ended = not self.alive
+                what = "ended" if ended else f"did not answer within {timeout_s:g} s"
+                raise (_HeadEndedError if ended else SessionError)(
                     f"the local Ray head {what}; no night was started; its log {log} ends with: "
                     f"{said[-500:].strip()!r}; free some memory, set ray.address to a running cluster, "
                     'or set ray.executor = "in_process"'
@@ -148,7 +162,11 @@ class LocalCluster:
 
 
 def end_left_over(data_dir: Path) -> None:
-    """End what the head of this data folder left behind, if its sleeper was killed; nothing otherwise."""
+    """End what the head of this data folder left behind, if its sleeper was killed; nothing otherwise.
+
+    After a restart of the machine the number may be another session's; and the time of a process's start moves with
+    the machine's clock. So it is a head's session if a command line in it names the head's own folder.
+    """
     path = data_dir / "ray" / "head.json"
     if not path.exists():
         return
@@ -157,15 +175,9 @@ def end_left_over(data_dir: Path) -> None:
     except msgspec.DecodeError:
         path.unlink()
         return
-    try:
-        leader = psutil.Process(record.pid)
-        ours = abs(leader.create_time() - record.started) < _SAME_START_S
-    except psutil.NoSuchProcess:
-        # The kernel does not give a number away while a session bears it: what is in it is ours.
-        ours = True
-    if ours:
+    if any(_names(pid, record.temporary) for pid in _members(record.pid)):
         _end_session(record.pid)
-        shutil.rmtree(record.temporary, ignore_errors=True)
+    shutil.rmtree(record.temporary, ignore_errors=True)
     path.unlink()
 
 
@@ -210,11 +222,11 @@ def _command(settings: RaySettings, gcs: int, dashboard: int, temporary: Path) -
     options = {
         "node-ip-address": _LOOPBACK,
         "port": gcs,
-        "ray-client-server-port": _free_port(),
+        "ray-client-server-port": free_port(),
         "dashboard-agent-listen-port": 0,
         "include-dashboard": "true" if settings.dashboard else "false",
         "dashboard-host": _LOOPBACK,
-        "dashboard-port": dashboard or _free_port(),
+        "dashboard-port": dashboard or free_port(),
         "num-cpus": n_actors,
         "object-store-memory": OBJECT_STORE_BYTES,
         "temp-dir": temporary,
@@ -228,7 +240,7 @@ def _command(settings: RaySettings, gcs: int, dashboard: int, temporary: Path) -
 def _dashboard_port(settings: RaySettings) -> int:
     """The port asked for, or a free one for 0."""
     if settings.dashboard_port == 0:
-        return _free_port()
+        return free_port()
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -241,13 +253,6 @@ def _dashboard_port(settings: RaySettings) -> int:
     return settings.dashboard_port
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((_LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
 def _answers(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex((_LOOPBACK, port)) == 0
@@ -256,7 +261,8 @@ def _answers(port: int) -> bool:
 def _end_session(leader: int) -> None:
     """Kill every process of one session and wait until none is left."""
     deadline = time.monotonic() + STOP_TIMEOUT_S
-    while members := _members(leader):
+    # One that ends between two looks may have left a child which the first look could not list yet.
+    while members := _members(leader) or _members(leader):
         for pid in members:
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -268,7 +274,16 @@ def _end_session(leader: int) -> None:
         time.sleep(_POLL_S)
 
 
+def _names(pid: int, text: str) -> bool:
+    """Whether the command line of a process contains a text."""
+    try:
+        return any(text in word for word in psutil.Process(pid).cmdline())
+    except psutil.Error:
+        return False
+
+
 def _members(leader: int) -> list[int]:
+    """The living processes of one session."""
     found = []
     for process in psutil.process_iter(["status"]):
         try:
