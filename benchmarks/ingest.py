@@ -18,7 +18,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -35,6 +34,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from benchmarks.report import Report, Row, machine, measured, versions
 from infra.kafka.broker import Broker
 from janus_memory.config import IngestSettings, KafkaSettings, MarketSettings, Settings
+from janus_memory.loopback import free_port
 from janus_memory.settings import dump_settings, load_settings
 from janus_memory.transition import MarketSpec, Transitions
 from streams.admin import create_topics
@@ -114,7 +114,7 @@ def _fill(folder: Path, bootstrap: str, size: int, n_rows: int) -> tuple[Setting
     settings = Settings(
         data_dir=str(folder / "data"),
         kafka=KafkaSettings(bootstrap=bootstrap),
-        ingest=IngestSettings(capacity=CAPACITY, group=name, port=_free_port()),
+        ingest=IngestSettings(capacity=CAPACITY, group=name, port=free_port()),
         markets={name: market},
     )
     file = folder / f"{name}.toml"
@@ -219,7 +219,7 @@ class _PeerRing:
 def _run_ours(settings: Settings, folder: Path, n_rows: int, turn: int) -> float:
     """Start a worker with a new group on the full topic; rows per second once all partitions are loaded."""
     (name,) = settings.markets
-    ingest = msgspec.structs.replace(settings.ingest, group=f"{name}-{turn}", port=_free_port())
+    ingest = msgspec.structs.replace(settings.ingest, group=f"{name}-{turn}", port=free_port())
     file = folder / f"{name}-{turn}.toml"
     file.write_text(dump_settings(msgspec.structs.replace(settings, ingest=ingest)))
     worker = subprocess.Popen(
@@ -249,12 +249,6 @@ def _rate(url: str, worker: subprocess.Popen[bytes], n_rows: int) -> float:
         # The worker is watched through its status page only; asking it more often would slow what is measured.
         time.sleep(LOOK_S / 10 if n > NEAR_THE_END * n_rows else LOOK_S)
     raise SystemExit(f"the worker did not take all {n_rows} rows within {TIMEOUT_S:.0f} s")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["demo", "fresh_folder"]
 
 MARKER = ".janus-demo"
-NIGHT_TIMEOUT_S = 180.0
-SETTLE_TIMEOUT_S = 15.0
+NIGHT_TIMEOUT_S = 600.0
+SETTLE_TIMEOUT_S = 60.0
 _POLL_S = 0.5
 
 
@@ -108,8 +108,9 @@ def _run(
     folder: Path, n_sessions: int, console: Console, *, dashboard: bool, in_process: bool
 ) -> tuple[Play, Feed, Settings]:
     """Start everything, play the sessions, end everything."""
-    from janus_memory.cli.demo_settings import MARKET, demo_settings, free_port
+    from janus_memory.cli.demo_settings import MARKET, demo_settings
     from janus_memory.cli.up import service_children, write_settings
+    from janus_memory.loopback import free_port
     from streams.admin import topic_plans
     from streams.embedded import EmbeddedBroker
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING
 
 from janus_memory.config import (
@@ -21,7 +20,7 @@ from janus_memory.simulate.sessions import DEFAULT_CALENDAR
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["MARKET", "demo_market", "demo_settings", "free_port"]
+__all__ = ["MARKET", "demo_market", "demo_settings"]
 
 MARKET = "eurusd"
 PARTITIONS = 4
@@ -55,18 +54,11 @@ def demo_settings(
     return Settings(
         data_dir=str(data),
         kafka=KafkaSettings(bootstrap=bootstrap),
-        ingest=IngestSettings(port=port, session_timeout_s=10.0),
+        # A machine that stands still for a minute is slow; no other worker could take over here.
+        ingest=IngestSettings(port=port, watchdog_timeout_s=120.0),
         ray=RaySettings(
             executor="in_process" if in_process else "ray", dashboard=dashboard, dashboard_port=0
         ),
         sleep=SleepSettings(retry_s=1.0),
         markets={MARKET: demo_market()},
     )
-
-
-def free_port() -> int:
-    """A loopback port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

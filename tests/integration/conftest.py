@@ -19,16 +19,16 @@ import pytest
 
 from infra.kafka.broker import Broker, BrokerStartError
 from janus_memory.config import IngestSettings, KafkaSettings, MarketSettings, Settings
+from janus_memory.loopback import free_port
 from janus_memory.settings import dump_settings
 from streams.admin import create_topics
-from tests.integration.harness import Market, Process, free_port
+from tests.integration.harness import Market, Process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 FEATURES = ("ret_1", "ret_5", "volatility", "position")
-SESSION_TIMEOUT_S = 6.0
 
 
 @pytest.fixture(scope="session")
@@ -71,14 +71,15 @@ def market(broker: str, tmp_path: Path) -> Callable[..., Market]:
         chosen: dict[str, Any] = {
             "group": f"ingest-{name}",
             "port": free_port(),
-            "session_timeout_s": SESSION_TIMEOUT_S,
-            "watchdog_timeout_s": 20.0,
+            # A worker that stands still for seconds on a machine with much to do is no dead one.
+            "session_timeout_s": 30.0,
+            "watchdog_timeout_s": 120.0,
             "capacity": 200,
         } | ingest
         own = MarketSettings(features=FEATURES, action_names=("short", "flat", "long"), partitions=partitions)
         settings = Settings(
             data_dir=str(tmp_path / "data"),
-            kafka=KafkaSettings(bootstrap=broker, connect_timeout_s=20.0),
+            kafka=KafkaSettings(bootstrap=broker, connect_timeout_s=120.0),
             ingest=IngestSettings(**chosen),
             markets={name: own},
         )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import subprocess
 import threading
 import time
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.error import HTTPError, URLError
@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from janus_memory.cli.children import GRACE_S
 from janus_memory.settings import dump_settings
 from janus_memory.transition import Transitions
 from streams.topics import CONTENT_TYPE, transitions
@@ -31,10 +32,12 @@ if TYPE_CHECKING:
     from janus_memory.config import Settings
     from janus_memory.transition import MarketSpec
 
-__all__ = ["Market", "Process", "free_port", "get", "make_rows", "read_topic", "send", "wait_until"]
+__all__ = ["Market", "Process", "get", "make_rows", "read_topic", "send", "wait_until"]
 
 ROOT = Path(__file__).resolve().parents[2]
 START_NS = 1_700_000_000_000_000_000
+WAIT_S = 600.0
+"""How long an event is waited for that must come: many times what a machine with much else to do needs."""
 T = TypeVar("T")
 
 
@@ -60,13 +63,6 @@ class Market(NamedTuple):
         return self._replace(settings=settings, file=file)
 
 
-def free_port() -> int:
-    """A loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Process:
     """A child process whose output is kept line by line."""
 
@@ -89,7 +85,7 @@ class Process:
         """All it has printed so far."""
         return "".join(self.lines)
 
-    def wait_for(self, text: str, timeout_s: float = 60.0) -> str:
+    def wait_for(self, text: str, timeout_s: float = WAIT_S) -> str:
         """The first line that contains `text`; fails if the process ends or the time is over before it."""
         deadline = time.monotonic() + timeout_s
         with self._more:
@@ -107,7 +103,7 @@ class Process:
         """Send a signal to exactly this process."""
         self._process.send_signal(number)
 
-    def exit_code(self, timeout_s: float = 60.0) -> int:
+    def exit_code(self, timeout_s: float = WAIT_S) -> int:
         """Wait for its end."""
         try:
             code = self._process.wait(timeout_s)
@@ -121,7 +117,7 @@ class Process:
         """Whether it has ended."""
         return self._process.poll() is not None
 
-    def end(self, timeout_s: float = 60.0) -> None:
+    def end(self, timeout_s: float = GRACE_S) -> None:
         """Ask it to end, if it still runs; kill it after the time."""
         if self._process.poll() is None:
             self._process.terminate()
@@ -149,16 +145,23 @@ class Process:
                 self._more.notify_all()
 
 
-def wait_until(ask: Callable[[], T | None], what: str, timeout_s: float = 60.0) -> T:
-    """The first answer that is neither None nor False; asks again until the time is over."""
+def wait_until(
+    ask: Callable[[], T | None], what: str, timeout_s: float = WAIT_S, *, of: Process | None = None
+) -> T:
+    """The first answer that is neither None nor False; asks again until the time is over, or a process has ended."""
     deadline = time.monotonic() + timeout_s
     pause = threading.Event()
     while True:
         answer = ask()
         if answer is not None and answer is not False:
             return answer
+        if of is not None and of.ended:
+            pytest.fail(
+                f"{what}: process {of.pid} ended with code {of.exit_code()}; it printed:\n{of.output}"
+            )
         if time.monotonic() > deadline:
-            pytest.fail(f"{what}: not within {timeout_s} s")
+            said = f"; process {of.pid} printed:\n{of.output}" if of else ""
+            pytest.fail(f"{what}: not within {timeout_s} s{said}")
         pause.wait(0.05)
 
 
@@ -167,7 +170,7 @@ def get(url: str) -> bytes | None:
     try:
         with urlopen(url, timeout=5) as answer:  # noqa: S310  (loopback)
             return bytes(answer.read()) if answer.status == 200 else None
-    except (HTTPError, URLError, ConnectionError, TimeoutError):
+    except (HTTPError, URLError, HTTPException, ConnectionError, TimeoutError):
         return None
 
 

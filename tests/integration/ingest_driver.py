@@ -28,7 +28,7 @@ def start(process: Callable[..., Process], market: Market) -> Process:
     """Start a worker and wait until it is healthy."""
     child = process("-m", "streams.ingest.worker", "--config", str(market.file))
     child.wait_for("health endpoint")
-    wait_until(lambda: get(url(market, "healthz")), f"worker of {market.name} healthy:\n{child.output}")
+    wait_until(lambda: get(url(market, "healthz")), f"worker of {market.name} healthy", of=child)
     return child
 
 
@@ -79,7 +79,7 @@ def cuts(market: Market, broker: str) -> dict[str, list[Cut]]:
 
 
 def wait_for_cuts(market: Market, broker: str, n: int = 1) -> dict[str, list[Cut]]:
-    return wait_until(lambda: c if len(c := cuts(market, broker)) >= n else None, f"{n} cuts", 30.0)
+    return wait_until(lambda: c if len(c := cuts(market, broker)) >= n else None, f"{n} cuts")
 
 
 def letters(market: Market, broker: str) -> list[DeadLetter]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -33,7 +35,7 @@ from janus_memory.sleep.workers import InProcessWorkers
 from janus_memory.transition import Transitions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from janus_memory.transition import MarketSpec
 
@@ -162,7 +164,7 @@ class NightRun:
                 return True
         return False
 
-    def end(self, timeout_s: float = 120.0) -> int:
+    def end(self, timeout_s: float = 600.0) -> int:
         """Read on to its end; the exit code."""
         watchdog = threading.Timer(timeout_s, self.process.kill)
         watchdog.start()
@@ -172,6 +174,15 @@ class NightRun:
         finally:
             watchdog.cancel()
             self.close()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let it stand still for the time of a block, so that it cannot be over before that."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def close(self) -> None:
         """Kill it if it still runs, and close the pipes."""

@@ -13,17 +13,19 @@ from pathlib import Path
 import psutil
 import pytest
 
-from janus_memory.cli.demo_settings import MARKET, demo_settings, free_port
+from janus_memory.cli.demo_settings import MARKET, demo_settings
 from janus_memory.cli.up import write_settings
+from janus_memory.loopback import free_port
 from janus_memory.settings import load_settings
 from janus_memory.sleep.sessions import read_records, state_folder
 from streams.admin import topic_plans
 from streams.embedded import EmbeddedBroker
+from tests.integration.harness import Process
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 JANUS = [sys.executable, "-m", "janus_memory.cli.main"]
-TIMEOUT_S = 540.0
+TIMEOUT_S = 1500.0
 
 
 def _left_over(folder: Path) -> list[str]:
@@ -66,20 +68,15 @@ def test_up_runs_the_services_until_sigterm_and_exits_with_zero(tmp_path: Path) 
         )
         broker.create_topics({plan.name: plan.partitions for plan in topic_plans(settings, [MARKET])})
         write_settings(settings, tmp_path / "janus.toml")
-        up = subprocess.Popen(
-            [*JANUS, "--config", str(tmp_path / "janus.toml"), "up"], stdout=subprocess.PIPE, text=True
-        )
-        assert up.stdout is not None
-        waited = {"sleeper is ready", "assigned"}
-        for line in up.stdout:
-            waited -= {word for word in waited if word in line}
-            if not waited:
-                break
-        assert not waited
-        up.send_signal(signal.SIGTERM)
-        rest = up.stdout.read()
-        assert up.wait(TIMEOUT_S) == 0, rest
-        assert "all services have stopped" in rest
+        up = Process([*JANUS, "--config", str(tmp_path / "janus.toml"), "up"])
+        try:
+            up.wait_for("sleeper is ready")
+            up.wait_for("assigned")
+            up.signal(signal.SIGTERM)
+            assert up.exit_code() == 0, up.output
+        finally:
+            up.end()  # it ends the services; one that had to be killed cannot
+        assert "all services have stopped" in up.output
         assert _left_over(tmp_path) == []
 
 

@@ -11,11 +11,12 @@ from aiokafka import AIOKafkaConsumer
 
 from janus_memory.config import IngestSettings, KafkaSettings, MarketSettings, Settings
 from janus_memory.errors import BrokerError
+from janus_memory.loopback import free_port
 from janus_memory.settings import dump_settings
 from streams.admin import topic_plans
 from streams.codec import encode_frame
 from streams.embedded import EmbeddedBroker, main
-from tests.integration.harness import Market, free_port, read_topic, send
+from tests.integration.harness import Market, read_topic, send
 from tests.integration.ingest_driver import (
     caught_up,
     close,
@@ -75,7 +76,7 @@ def test_the_ingest_worker_runs_on_the_embedded_cluster(
     own = MarketSettings(features=("a", "b"), action_names=("hold", "buy"), partitions=2)
     settings = Settings(
         data_dir=str(tmp_path / "data"),
-        ingest=IngestSettings(port=free_port(), capacity=50),
+        ingest=IngestSettings(port=free_port(), capacity=50, watchdog_timeout_s=120.0),
         markets={"fx": own},
     )
     topics = {plan.name: plan.partitions for plan in topic_plans(settings, ["fx"])}

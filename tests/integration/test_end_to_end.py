@@ -25,7 +25,7 @@ from tests.integration.world import (
     DAYS,
     MARKET,
     PARTITIONS,
-    SESSION_TIMEOUT_S,
+    SHORT_SESSION_S,
     World,
     first_of_each_id,
     frames_by_hand,
@@ -40,11 +40,14 @@ if TYPE_CHECKING:
 
     from janus_memory.events import SleepReport
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 BLOCKING_WORKER = str(Path(__file__).with_name("blocking_worker.py"))
-BLOCKED_S = int(2 * SESSION_TIMEOUT_S)
+WATCHDOG_S = 30.0
+BLOCKED_S = 40
 MID_DAY_RECORDS = 120
+# Bars a second: from mid-day to the end of the last day there is a quarter of a minute.
+SLOW = "2"
 
 
 @contextmanager
@@ -75,7 +78,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Worl
     with installation(tmp_path_factory.mktemp("undisturbed"), draw=True) as world:
         world.ingest()
         sleeper = world.sleeper()
-        assert world.simulate().exit_code(120) == 0
+        assert world.simulate().exit_code() == 0
         reports = world.nights_done()
         # The vector store is synced by a publisher of its own; a graceful stop ends it after what it has begun.
         folder = state_folder(world.data, MARKET)
@@ -91,11 +94,17 @@ def last_digest(world: World) -> str:
     return reports[-1].digest
 
 
-def mid_day(world: World, simulator: Process) -> None:
-    """Wait until half of the rows are in the topic, in the middle of the second day."""
+@contextmanager
+def mid_day(world: World, simulator: Process) -> Iterator[None]:
+    """Hold the days still when half of the rows are in the topic, in the middle of the second one; then go on."""
     enough = MID_DAY_RECORDS
-    wait_until(lambda: world.n_transition_records() >= enough, f"{enough} records in the topic", 120)
+    wait_until(lambda: world.n_transition_records() >= enough, f"{enough} records in the topic")
     assert not simulator.ended, "the days were over before anything could happen in the middle of them"
+    simulator.signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        simulator.signal(signal.SIGCONT)
 
 
 def test_three_days_become_schemas(undisturbed: tuple[World, list[SleepReport]]) -> None:
@@ -181,14 +190,14 @@ def test_every_record_twice_and_every_close_twice(
 
 def test_ingest_killed_in_mid_day(undisturbed: tuple[World, list[SleepReport]], tmp_path: Path) -> None:
     """A worker that dies without a word is replaced, and the cuts come out the same."""
-    with installation(tmp_path) as world:
+    with installation(tmp_path, session_timeout_s=SHORT_SESSION_S) as world:
         worker = world.ingest()
         world.sleeper()
-        simulator = world.simulate(speed="4")
-        mid_day(world, simulator)
-        worker.kill()
+        simulator = world.simulate(speed=SLOW)
+        with mid_day(world, simulator):
+            worker.kill()
         world.ingest()
-        assert simulator.exit_code(120) == 0
+        assert simulator.exit_code() == 0
         assert last_digest(world) == undisturbed[1][-1].digest
 
 
@@ -196,17 +205,17 @@ def test_ingest_blocked_past_the_session_timeout(
     undisturbed: tuple[World, list[SleepReport]], tmp_path: Path
 ) -> None:
     """A worker whose loop stood still beyond the session timeout is ended by its watchdog and replaced."""
-    with installation(tmp_path) as world:
-        # Its watchdog's time is within the block, so that it cannot rejoin instead; its successor has time to join.
-        blocked = world.other_worker(watchdog_timeout_s=SESSION_TIMEOUT_S + 2)
+    with installation(tmp_path, session_timeout_s=SHORT_SESSION_S) as world:
+        # Its watchdog's time is within the block, so that it cannot rejoin instead.
+        blocked = world.other_worker(watchdog_timeout_s=WATCHDOG_S)
         worker = blocked.ingest((BLOCKING_WORKER,), env=_environment(BLOCK_S=str(BLOCKED_S)))
         world.sleeper()
-        simulator = world.simulate(speed="4")
-        mid_day(world, simulator)
-        worker.signal(signal.SIGHUP)
-        assert worker.exit_code(120) == 70, worker.output
+        simulator = world.simulate(speed=SLOW)
+        with mid_day(world, simulator):
+            worker.signal(signal.SIGHUP)
+        assert worker.exit_code() == 70, worker.output
         world.ingest()
-        assert simulator.exit_code(120) == 0
+        assert simulator.exit_code() == 0
         assert last_digest(world) == undisturbed[1][-1].digest
 
 
@@ -215,12 +224,13 @@ def test_sleeper_killed_between_phases(
     undisturbed: tuple[World, list[SleepReport]], tmp_path: Path, after: str
 ) -> None:
     """A sleeper killed right after a phase's checkpoint resumes there."""
-    with installation(tmp_path) as world:
+    # After the consolidation only the map takes its time: where it is drawn, the kill comes well before the end.
+    with installation(tmp_path, draw=after == "2-consolidation") as world:
         world.ingest()
         sleeper = world.sleeper()
-        assert world.simulate().exit_code(120) == 0
+        assert world.simulate().exit_code() == 0
         nights = world.data / "state" / MARKET / "sessions"
-        wait_until(lambda: any(nights.glob(f"*/{after}.npz")), f"checkpoint {after}", 180)
+        wait_until(lambda: any(nights.glob(f"*/{after}.npz")), f"checkpoint {after}")
         sleeper.kill()
         resumed = world.sleeper()
         assert last_digest(world) == undisturbed[1][-1].digest
@@ -235,11 +245,11 @@ def test_two_workers_one_leaves(undisturbed: tuple[World, list[SleepReport]], tm
         leaving = second.ingest()
         wait_until(lambda: all(map(_has_partitions, (world, second))), "both workers to have partitions")
         world.sleeper()
-        simulator = world.simulate(speed="4")
-        mid_day(world, simulator)
-        leaving.signal(signal.SIGTERM)
+        simulator = world.simulate(speed=SLOW)
+        with mid_day(world, simulator):
+            leaving.signal(signal.SIGTERM)
         assert leaving.exit_code() == 0, leaving.output
-        assert simulator.exit_code(120) == 0
+        assert simulator.exit_code() == 0
         assert last_digest(world) == undisturbed[1][-1].digest
 
 

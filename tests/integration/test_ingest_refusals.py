@@ -13,9 +13,10 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
+from janus_memory.loopback import free_port
 from janus_memory.settings import dump_settings
 from streams.admin import create_topics
-from tests.integration.harness import free_port, send
+from tests.integration.harness import send
 from tests.integration.ingest_driver import caught_up, close, frames, start, wait_for_cuts
 
 if TYPE_CHECKING:

@@ -15,13 +15,13 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from janus_memory.errors import BrokerError, CutMismatchError, LogTruncatedError
 from janus_memory.events import Barrier, Cut, encode
+from janus_memory.loopback import free_port
 from janus_memory.sleep.sessions import NightPlan
 from janus_memory.transition import Transitions
 from streams.codec import encode_frame
 from streams.connection import client_options
 from streams.cut_reader import read_partition, read_plan
 from streams.topics import BARRIER_TYPE, CONTENT_TYPE, FRAME_TYPE
-from tests.integration.harness import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,7 +7,7 @@ import os
 import signal
 import stat
 from typing import TYPE_CHECKING, Any
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 import msgspec
@@ -18,10 +18,11 @@ from actors.cluster import LocalCluster, environment
 from actors.night import STOPPED
 from janus_memory.config import RaySettings, ReplaySettings, RuleSettings
 from janus_memory.errors import ConfigError
+from janus_memory.loopback import free_port
 from janus_memory.sleep.cycle import read_commit
 from janus_memory.sleep.sessions import COMMIT_FILE
 from janus_memory.store.arrays import array_digest
-from tests.integration.harness import free_port, wait_until
+from tests.integration.harness import wait_until
 from tests.integration.night_folder import FrozenNight, NightRun, freeze_night
 
 if TYPE_CHECKING:
@@ -45,13 +46,27 @@ class Head:
         """JSON of the dashboard's API, with the token of the head unless another is given."""
         bearer = self.cluster.token.read_text() if token is None else token
         request = Request(self.cluster.dashboard + path, headers={"Authorization": f"Bearer {bearer}"})  # noqa: S310  (loopback)
-        with urlopen(request, timeout=10) as answer:  # noqa: S310  (loopback)
+        with urlopen(request, timeout=60) as answer:  # noqa: S310  (loopback)
             return json.load(answer)
 
-    def actors(self) -> list[dict[str, Any]]:
-        """Living actors."""
-        found: list[dict[str, Any]] = self.ask("/api/v0/actors?detail=1")["data"]["result"]["result"]
-        return [actor for actor in found if actor["state"] == "ALIVE"]
+    def actors(self, run: NightRun) -> list[dict[str, Any]] | None:
+        """Living actors of a night; None while the dashboard does not answer."""
+        try:
+            found: list[dict[str, Any]] = self.ask("/api/v0/actors?detail=1")["data"]["result"]["result"]
+        except (URLError, TimeoutError):
+            return None
+        own = f".{run.process.pid}."
+        return [actor for actor in found if actor["state"] == "ALIVE" and own in actor["ray_namespace"]]
+
+    def kill(self, run: NightRun, name: str) -> int:
+        """Kill the process of a night's actor, once it lives; its id."""
+
+        def ask() -> int | None:
+            return next((int(a["pid"]) for a in self.actors(run) or () if a["name"] == name), None)
+
+        pid = wait_until(ask, f"actor {name}")
+        os.kill(pid, signal.SIGKILL)
+        return pid
 
     def run(self, night: FrozenNight, *arguments: str) -> NightRun:
         """Start a night's process on this head."""
@@ -86,9 +101,12 @@ def test_a_night_on_ray_has_the_bits_of_one_in_process(head: Head, tmp_path: Pat
         "schema-shard-1": "SchemaShard",
         "map-0": "MapActor",
     }
-    wait_until(lambda: {a["name"]: a["class_name"] for a in head.actors()} == expected_actors, "all actors")
-    wanted = {"job_name": "fx d1", "market": "fx", "session_id": "d1"}
-    assert wanted in [job["metadata"] for job in head.ask("/api/jobs/")]
+    with run.held():
+        wait_until(
+            lambda: {a["name"]: a["class_name"] for a in head.actors(run) or ()} == expected_actors, "all"
+        )
+        wanted = {"job_name": "fx d1", "market": "fx", "session_id": "d1"}
+        assert wanted in [job["metadata"] for job in head.ask("/api/jobs/")]
     assert run.end() == 0, run.said
     assert night.outcome.digest == expected
     assert read_commit(night.folder / COMMIT_FILE).memory.digest() == expected
@@ -100,10 +118,10 @@ def test_a_killed_actor_is_asked_again(head: Head, tmp_path: Path, expected: str
     night = freeze_night(tmp_path, replay=REPLAY, ray=ON_RAY)
     run = head.run(night)
     assert run.read(lambda said: said.get("done") == 10)
-    victim = next(actor["pid"] for actor in head.actors() if actor["name"] == "replay-0")
-    os.kill(victim, signal.SIGKILL)
+    with run.held():
+        victim = head.kill(run, "replay-0")
     assert run.end() == 0, run.said
-    assert not psutil.pid_exists(victim)
+    assert not is_running(victim)
     assert night.outcome.digest == expected
     night.state.release()
 
@@ -121,8 +139,8 @@ def test_a_night_over_two_replay_actors_has_the_bits_of_one_in_process(head: Hea
     )
     run = head.run(night)
     assert run.read(lambda said: said.get("done") == 10)
-    victim = next(actor["pid"] for actor in head.actors() if actor["name"] == "replay-1")
-    os.kill(victim, signal.SIGKILL)
+    with run.held():
+        head.kill(run, "replay-1")
     assert run.end() == 0, run.said
     ends = [read_commit(done.folder / COMMIT_FILE).memory.snapshot() for done in (here, night)]
     assert array_digest(ends[0]) == array_digest(ends[1])
@@ -158,8 +176,7 @@ def test_the_dashboard_wants_the_token(head: Head) -> None:
 
 def test_all_of_rays_ports_are_on_loopback(head: Head) -> None:
     """No process of the head listens to the outside."""
-    members = [p for p in psutil.process_iter() if _session(p.pid) == head.cluster.pid]
-    listening = [c.laddr.ip for p in members for c in p.net_connections("tcp") if c.status == "LISTEN"]
+    listening = [c.laddr.ip for pid in members(head.cluster) for c in listeners(pid)]
     assert len(listening) >= 5
     assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
 
@@ -178,12 +195,33 @@ def test_what_a_killed_sleeper_left_is_ended_by_the_next_head(tmp_path: Path) ->
     old = LocalCluster.start(settings, tmp_path)
     old.process.kill()
     old.process.wait()
-    assert any(_session(p.pid) == old.pid for p in psutil.process_iter())
+    assert members(old)
     new = LocalCluster.start(settings, tmp_path)
-    assert not [p for p in psutil.process_iter() if _session(p.pid) == old.pid]
+    assert members(old) == []
     assert not old.temporary.exists()
     new.stop()
-    wait_until(lambda: not any(_session(p.pid) == new.pid for p in psutil.process_iter()), "an empty session")
+    assert members(new) == []
+
+
+def members(cluster: LocalCluster) -> list[int]:
+    """The running processes of a head."""
+    return [pid for pid in psutil.pids() if _session(pid) == cluster.pid and is_running(pid)]
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process runs; one that has ended may still wait for its parent to notice."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def listeners(pid: int) -> list[Any]:
+    """The TCP sockets on which a process listens; none if it has ended."""
+    try:
+        return [c for c in psutil.Process(pid).net_connections("tcp") if c.status == "LISTEN"]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _session(pid: int) -> int:

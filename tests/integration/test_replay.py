@@ -46,7 +46,7 @@ class Slept(NamedTuple):
 
     def config(self, bootstrap: str, file: Path) -> str:
         """A settings file that points to a broker."""
-        kafka = KafkaSettings(bootstrap=bootstrap, connect_timeout_s=20.0)
+        kafka = KafkaSettings(bootstrap=bootstrap, connect_timeout_s=120.0)
         file.write_text(dump_settings(msgspec.structs.replace(self.settings, kafka=kafka)))
         return str(file)
 

@@ -27,11 +27,12 @@ from janus_memory.config import (
     SleepSettings,
 )
 from janus_memory.events import Cut, SchemaUpdate, SleepReport, decode
+from janus_memory.loopback import free_port
 from janus_memory.settings import dump_settings
 from janus_memory.topics import SCHEMA_UPDATES, SLEEP_REPORTS
 from streams.admin import create_topics
 from streams.topics import CUTS, FRAME_TYPE, transitions
-from tests.integration.harness import Process, free_port, get, read_topic, wait_until
+from tests.integration.harness import WAIT_S, Process, get, read_topic, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,7 +44,8 @@ MARKET = "eurusd"
 DAYS = 3
 PARTITIONS = 4
 CAPACITY = 300
-SESSION_TIMEOUT_S = 6.0
+# Where a worker is to be taken out of its group: as short as Kafka allows.
+SHORT_SESSION_S = 6.0
 START = "2017-02-07"
 
 
@@ -69,7 +71,7 @@ class World:
         """Start an ingest worker and wait until it is healthy."""
         worker = self.start(*launcher, "--config", str(self.file), **options)
         worker.wait_for("health endpoint")
-        wait_until(lambda: get(self.url("healthz")), "a healthy ingest worker")
+        wait_until(lambda: get(self.url("healthz")), "a healthy ingest worker", of=worker)
         return worker
 
     def sleeper(self) -> Process:
@@ -120,14 +122,21 @@ class World:
         events = [decode(SchemaUpdate, r.value) for r in read_topic(self.bootstrap, SCHEMA_UPDATES)]
         return list({e.event_id: e for e in events}.values())
 
-    def nights_done(self, n: int = DAYS, timeout_s: float = 300.0) -> list[SleepReport]:
+    def nights_done(self, n: int = DAYS, timeout_s: float = 2 * WAIT_S) -> list[SleepReport]:
         """Wait for the reports of `n` nights."""
         return wait_until(
             lambda: r if len(r := self.reports()) >= n else None, f"{n} sleep reports", timeout_s
         )
 
 
-def new_world(folder: Path, broker: Broker, start: Callable[..., Process], *, draw: bool = False) -> World:
+def new_world(
+    folder: Path,
+    broker: Broker,
+    start: Callable[..., Process],
+    *,
+    draw: bool = False,
+    session_timeout_s: float = 30.0,
+) -> World:
     """Settings and topics on an empty broker.
 
     Args:
@@ -135,23 +144,24 @@ def new_world(folder: Path, broker: Broker, start: Callable[..., Process], *, dr
         broker: a running broker without our topics.
         start: starts `python ARGUMENTS...`.
         draw: draw the map by UMAP; otherwise plainly. The map is not in the digest.
+        session_timeout_s: after which the group gives the partitions of a silent ingest worker to others.
     """
     daily = msgspec.structs.replace(demo_market(), session="day", partitions=PARTITIONS)
     settings = Settings(
         data_dir=str(folder / "data"),
-        kafka=KafkaSettings(bootstrap=broker.bootstrap, connect_timeout_s=30.0),
+        kafka=KafkaSettings(bootstrap=broker.bootstrap, connect_timeout_s=120.0),
         ingest=IngestSettings(
             port=free_port(),
             capacity=CAPACITY,
             dedupe_window=10_000,
-            session_timeout_s=SESSION_TIMEOUT_S,
-            watchdog_timeout_s=20.0,
+            session_timeout_s=session_timeout_s,
+            watchdog_timeout_s=120.0,
         ),
         hippocampus=HippocampusSettings(separation_steps=20),
         replay=ReplaySettings(iterations=60, batch=64, checkpoint_every=20),
         atlas=AtlasSettings(min_points=10 if draw else 1_000_000, epochs=50),
         ray=RaySettings(dashboard=False),
-        sleep=SleepSettings(warmup_rows=300, retry_s=0.5, cut_deadline_s=120.0),
+        sleep=SleepSettings(warmup_rows=300, retry_s=0.5, cut_deadline_s=3600.0),
         markets={MARKET: daily},
     )
     file = folder / "janus.toml"

@@ -36,7 +36,7 @@ def filled(app: Any, generations: list[int]) -> Any:
 async def taken(app: Any, stream: Any, n: int) -> list[int]:
     """The offsets of the first `n` events."""
     found: list[int] = []
-    async with asyncio.timeout(5.0), contextlib.aclosing(bursts(app, stream)) as events:
+    async with asyncio.timeout(60.0), contextlib.aclosing(bursts(app, stream)) as events:
         async for event in events:
             found.append(event.message.offset)
             if len(found) == n:

@@ -34,7 +34,7 @@ TOPIC = topics.transitions("fx")
 def kafka() -> Iterator[KafkaSettings]:
     """An embedded cluster with the market's topics."""
     with EmbeddedBroker({TOPIC: 4, topics.MARKET_EVENTS: 1}) as broker:
-        yield KafkaSettings(bootstrap=broker.bootstrap, connect_timeout_s=10)
+        yield KafkaSettings(bootstrap=broker.bootstrap, connect_timeout_s=120)
 
 
 async def _read(kafka: KafkaSettings, topic: str, n_partitions: int, n_records: int) -> list[list[RawRecord]]:
@@ -46,7 +46,7 @@ async def _read(kafka: KafkaSettings, topic: str, n_partitions: int, n_records: 
         partitions = [TopicPartition(topic, i) for i in range(n_partitions)]
         consumer.assign(partitions)
         await consumer.seek_to_beginning()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while sum(map(len, found)) < n_records:
                 for message in [m for ms in (await consumer.getmany(timeout_ms=200)).values() for m in ms]:
                     record = RawRecord(

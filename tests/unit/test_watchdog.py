@@ -109,6 +109,6 @@ def test_the_thread_ends_the_process_once_with_the_reason() -> None:
         ended.set()
 
     Watchdog(0.05, lambda: Observation(beat=0.0), end).start()
-    assert ended.wait(10.0)
+    assert ended.wait(60.0)
     assert len(reasons) == 1
     assert "event loop" in reasons[0]

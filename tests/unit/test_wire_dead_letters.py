@@ -32,7 +32,7 @@ def settings() -> Iterator[Settings]:
     """A fresh embedded cluster with a transitions topic of three partitions and two of dead letters."""
     with EmbeddedBroker({TOPIC: 3, topics.DEAD_LETTERS: 2}) as broker:
         yield Settings(
-            kafka=KafkaSettings(bootstrap=broker.bootstrap, connect_timeout_s=10),
+            kafka=KafkaSettings(bootstrap=broker.bootstrap, connect_timeout_s=120),
             markets={"fx": MarketSettings(features=DISCRETE.features, n_actions=3)},
         )
 
@@ -52,7 +52,7 @@ async def _read(settings: Settings, n: int) -> list[tuple[int, RawRecord]]:
         consumer.assign([TopicPartition(TOPIC, i) for i in range(3)])
         await consumer.seek_to_beginning()
         found: list[tuple[int, RawRecord]] = []
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while len(found) < n:
                 for messages in (await consumer.getmany(timeout_ms=200)).values():
                     for m in messages:
@@ -114,7 +114,7 @@ def test_no_topic_and_no_letters_are_an_empty_list(settings: Settings) -> None:
     """Nothing was ever rejected."""
     assert asyncio.run(list_letters(settings)) == []
     with EmbeddedBroker() as broker:
-        bare = Settings(kafka=KafkaSettings(bootstrap=broker.bootstrap, connect_timeout_s=10))
+        bare = Settings(kafka=KafkaSettings(bootstrap=broker.bootstrap, connect_timeout_s=120))
         assert asyncio.run(list_letters(bare)) == []
 
 
