@@ -14,7 +14,7 @@ from benchmarks.peers import BATCH, STATE_SIZE, experience
 from benchmarks.report import Row, measured
 from benchmarks.turns import in_turn, per_second
 from janus_memory.config import PolicySettings, ReplaySettings
-from janus_memory.replay.law.exact import ExactDraw, refresh_and_draw, workspace_for
+from janus_memory.replay.law.exact import ExactDraw, refresh_and_draw
 from janus_memory.replay.night.learner import begin_night, init_learner
 from janus_memory.replay.night.problem import ReplayProblem
 from janus_memory.replay.night.swr import learn
@@ -42,11 +42,9 @@ def refreshes(n: int, effort: Effort, threads: int) -> Iterator[Row]:
     td, reward = (rng.standard_normal(n, np.float32) for _ in range(2))
     violation, uniforms = rng.random(n, np.float32), rng.random(BATCH)
     columns = (td, violation, reward, uniforms, ReplaySettings(batch=BATCH))
-    # As a night does it: the masses lie in the same memory each time.
-    workspace = workspace_for(n)
 
     def refreshed() -> ExactDraw:
-        return refresh_and_draw(*columns, workspace=workspace, threads=threads)
+        return refresh_and_draw(*columns, threads=threads)
 
     assert np.array_equal(refreshed().slots, _plain(*columns)[0])
     ours, plain = in_turn(refreshed, lambda: _plain(*columns), **effort._asdict())

@@ -15,6 +15,7 @@ from janus_memory.config import ReplaySettings
 from janus_memory.errors import ConfigError, InsufficientData, ReplayError
 from janus_memory.replay.law import exact_arrays, exact_kernels
 from janus_memory.replay.law.exact import _shares, refresh_and_draw
+from janus_memory.replay.law.exact_kernels import CHUNK
 from janus_memory.replay.law.laws import law
 from janus_memory.replay.law.power import power
 from janus_memory.replay.law.sum_tree import Backend
@@ -38,10 +39,10 @@ def _settings(**changes: Any) -> ReplaySettings:
 
 
 @backends
-@pytest.mark.parametrize("n", [1, 2, 16, 255, 10_000])
+@pytest.mark.parametrize("n", [1, 2, 16, 255, 10_000, 70_003])
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0])
 def test_draws_equal_a_cumulative_sum_of_the_law(backend: Backend, n: int, alpha: float) -> None:
-    """Rows in their own order, P of the drawn and the masses behind them; the inputs stay as they were."""
+    """Rows in their own order, P of the drawn, and what all P come to; the inputs stay as they were."""
     rng = np.random.default_rng(n)
     replay = _settings(alpha=alpha)
     columns = _columns(rng, n)
@@ -52,19 +53,18 @@ def test_draws_equal_a_cumulative_sum_of_the_law(backend: Backend, n: int, alpha
     share = law("prioritized_loss", priorities(*columns, replay), nothing.astype(np.int32), nothing, replay)
     assert wrong_draws(share, np.arange(n, dtype=np.int32), uniforms, drawn.slots) == 0
     np.testing.assert_allclose(drawn.probability, share[drawn.slots], rtol=1e-12)
-    np.testing.assert_allclose(drawn.mass / drawn.total, share, rtol=1e-12)
+    assert drawn.effective_sample_size == pytest.approx(1 / (share * share).sum(), rel=1e-12)
+    assert drawn.least == pytest.approx(share.min(), rel=1e-12)
     assert all(a.tobytes() == b.tobytes() for a, b in zip(columns, kept, strict=True))
 
 
-def test_the_number_of_threads_and_the_workspace_change_no_bit() -> None:
-    """130 007 rows by one, two and three threads, in a used and in a fresh workspace."""
+def test_the_number_of_threads_changes_no_bit() -> None:
+    """130 007 rows by one, two and three threads."""
     rng = np.random.default_rng(2)
     columns, uniforms = _columns(rng, 130_007), rng.random(500)
     first = refresh_and_draw(*columns, uniforms, ReplaySettings())
     for threads in (2, 3):
-        again = refresh_and_draw(
-            *columns, uniforms, ReplaySettings(), threads=threads, workspace=np.full(130_100, np.nan)
-        )
+        again = refresh_and_draw(*columns, uniforms, ReplaySettings(), threads=threads)
         for one, other in zip(first, again, strict=True):
             assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
 
@@ -78,22 +78,25 @@ def test_zero_priorities(backend: Backend) -> None:
     drawn = refresh_and_draw(nothing, nothing, nothing, uniforms, replay, backend=backend)
     assert np.bincount(drawn.slots, minlength=40).tolist() == [10] * 40
     assert drawn.probability.tolist() == [1 / 40] * 400
+    assert (drawn.effective_sample_size, drawn.least) == (40, 1 / 40)
     td = nothing.copy()
     td[[3, 20]] = [-1e-30, 1e-30]
     drawn = refresh_and_draw(
         td, nothing, nothing, np.concatenate([_EDGES, uniforms]), replay, backend=backend
     )
     assert set(drawn.slots.tolist()) == {3, 20}
+    assert (drawn.effective_sample_size, drawn.least) == pytest.approx((2, 0.5))
 
 
 @backends
-def test_at_the_boundaries_no_row_without_probability_is_drawn(backend: Backend) -> None:
-    """Blocks that end in zeros, uniforms beside every boundary."""
-    td, _, _ = _columns(np.random.default_rng(7), 5_000)
-    td[np.arange(5_000) % 16 > 10] = 0.0
-    nothing = np.zeros(5_000, np.float32)
+@pytest.mark.parametrize("n", [5_000, 70_000])
+def test_at_the_boundaries_no_row_without_probability_is_drawn(backend: Backend, n: int) -> None:
+    """Blocks that end in zeros, uniforms beside every boundary, whether masses are kept or computed again."""
+    td, _, _ = _columns(np.random.default_rng(7), n)
+    td[np.arange(n) % 8 > 4] = 0.0
+    nothing = np.zeros(n, np.float32)
     replay = _settings(priority_floor=0.0)
-    order = np.arange(5_000, dtype=np.int32)
+    order = np.arange(n, dtype=np.int32)
     share = law("prioritized_loss", np.abs(td).astype(np.float64), order, order.astype(np.int64), replay)
     uniforms = boundary_uniforms(share, order)
     drawn = refresh_and_draw(td, nothing, nothing, uniforms, replay, backend=backend).slots
@@ -105,19 +108,22 @@ def test_at_the_boundaries_no_row_without_probability_is_drawn(backend: Backend)
 def test_a_target_that_rounds_to_its_blocks_sum_stays_inside(steps: ModuleType) -> None:
     """Block 0 holds 1.5 e, block 1 holds v = 1 + 2 e, then zeros: u lands on 1 + 3 e, less 1.5 e rounds to v."""
     e = 2.0**-52
-    masses = np.zeros(32)
-    masses[[0, 16]] = [1.5 * e, 1 + 2 * e]
-    drawn, probability = np.zeros(1, np.int32), np.zeros(1)
-    assert steps.locate(np.array([1 - e]), masses, masses[[0, 16]], drawn, probability) == 1 + 4 * e
-    assert drawn.tolist() == [16]
+    td, violation, reward = (np.zeros(16, np.float32) for _ in range(3))
+    td[8], violation[[0, 8]] = 1, [0.75, 1]
+    totals, drawn, probability = np.zeros(2), np.zeros(1, np.int32), np.zeros(1)
+    rows = (td, violation, reward, 2 * e, 0.0, 0.0, 1.0, totals, np.zeros(0))
+    steps.refresh(*rows, np.zeros((1, 2)), 0, 16)
+    assert totals.tolist() == [1.5 * e, 1 + 2 * e]
+    assert steps.locate(*rows, np.array([1 - e]), drawn, probability) == 1 + 4 * e
+    assert drawn.tolist() == [8]
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
-def test_threads_share_whole_blocks(threads: int) -> None:
-    """No two threads write into one block, and all rows are somebody's."""
+def test_threads_share_whole_chunks(threads: int) -> None:
+    """No two threads write into one chunk's numbers, and all rows are somebody's."""
     shares = _shares(300_007, threads)
     assert len(shares) == threads
-    assert [start % 16 for start, _ in shares] == [0] * threads
+    assert [start % CHUNK for start, _ in shares] == [0] * threads
     assert [0, *(stop for _, stop in shares)] == [*(start for start, _ in shares), 300_007]
 
 
@@ -136,7 +142,7 @@ def test_numbers_that_are_none_are_refused(backend: Backend, bad: float, column:
 
 @backends
 def test_what_cannot_be_drawn_is_refused(backend: Backend) -> None:
-    """No rows, a uniform of 1, another strategy, a workspace without room."""
+    """No rows, a uniform of 1, another strategy."""
     one, none = np.ones(1, np.float32), np.zeros(0, np.float32)
     u = np.array([0.5])
     with pytest.raises(InsufficientData, match="no rows"):
@@ -146,8 +152,6 @@ def test_what_cannot_be_drawn_is_refused(backend: Backend) -> None:
             refresh_and_draw(one, one, one, np.array([value]), ReplaySettings(), backend=backend)
     with pytest.raises(ConfigError, match="not by uniform"):
         refresh_and_draw(one, one, one, u, _settings(strategy="uniform"), backend=backend)
-    with pytest.raises(ConfigError, match="too small for 1 rows"):
-        refresh_and_draw(one, one, one, u, ReplaySettings(), workspace=np.zeros(15), backend=backend)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]  # numba ships no types

@@ -15,6 +15,7 @@ import numpy as np
 
 from janus_memory.errors import ConfigError, InsufficientData, ReplayError
 from janus_memory.replay.law import exact_arrays, exact_kernels
+from janus_memory.replay.law.exact_kernels import BLOCK, CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,9 +28,10 @@ if TYPE_CHECKING:
     F4 = NDArray[np.float32]
     F8 = NDArray[np.float64]
 
-__all__ = ["ExactDraw", "refresh_and_draw", "workspace_for"]
+__all__ = ["ExactDraw", "refresh_and_draw"]
 
-_BLOCK = 16
+# Masses of so many rows stay in a core's cache.
+_KEPT = 65_536
 # Below this a second thread costs more than it saves.
 _ROWS_PER_THREAD = 40_000
 
@@ -40,14 +42,14 @@ class ExactDraw(NamedTuple):
     Attributes:
         slots: rows drawn, int32 [B].
         probability: P of each, float64 [B].
-        mass: p^alpha of every row (1 for all where all p are 0), float64 [n].
-        total: their sum: P of row i is mass[i] / total.
+        effective_sample_size: 1 / sum P^2 over all rows.
+        least: the least positive P of all rows.
     """
 
     slots: NDArray[np.int32]
     probability: F8
-    mass: F8
-    total: float
+    effective_sample_size: float
+    least: float
 
 
 def refresh_and_draw(
@@ -57,7 +59,6 @@ def refresh_and_draw(
     uniforms: F8,
     settings: ReplaySettings,
     *,
-    workspace: F8 | None = None,
     threads: int = 1,
     backend: Backend = "numba",
 ) -> ExactDraw:
@@ -69,50 +70,46 @@ def refresh_and_draw(
         reward: r, scaled, float32 [n].
         uniforms: float64 [B] in [0, 1).
         settings: the lambdas, floor and alpha; the strategy is `prioritized_loss`.
-        workspace: where `mass` is to lie (`workspace_for`); None makes one, which for a million rows costs as
-            much as computing them. A caller who draws again and again gives the same one.
         threads: how many may compute; the numpy backend uses one.
         backend: compiled, or plain numpy.
 
     Raises:
-        ConfigError: another strategy, an alpha outside [0, 1], or a workspace that is too small.
+        ConfigError: another strategy, or an alpha outside [0, 1].
         InsufficientData: no rows.
         ReplayError: a row of which no priority can be made, or a uniform that is not in [0, 1).
     """
     n = len(td)
-    blocks = -(-n // _BLOCK)
-    _check(n, settings, workspace)
-    mass = np.empty(_BLOCK * blocks) if workspace is None else workspace[: _BLOCK * blocks]
-    mass[n:] = 0.0
-    totals = np.empty(blocks)
+    _check(n, settings)
+    chunks = -(-n // CHUNK)
+    totals, moments = np.empty(-(-n // BLOCK)), np.empty((chunks, 2))
+    kept = np.empty(CHUNK * chunks if n <= _KEPT else 0)
     steps = exact_kernels if backend == "numba" else exact_arrays
-    columns = (td, violation, reward)
     numbers = (settings.lambda_logic, settings.lambda_reward, settings.priority_floor, settings.alpha)
-    arguments = (*columns, *numbers, mass, totals)
-    _divided(steps.refresh, arguments, _shares(n, threads if backend == "numba" else 1))
-    drawn = np.empty(len(uniforms), np.int32)
-    probability = np.empty(len(uniforms))
-    total = steps.locate(uniforms, mass, totals, drawn, probability)
+    columns = (td, violation, reward, *numbers, totals, kept)
+    _divided(steps.refresh, (*columns, moments), _shares(n, threads if backend == "numba" else 1))
+    drawn, probability = np.empty(len(uniforms), np.int32), np.empty(len(uniforms))
+    total = steps.locate(*columns, uniforms, drawn, probability)
     if total == 0.0:
-        mass[:n] = 1.0
-        totals[:] = mass.reshape(-1, _BLOCK).sum(axis=1)
-        total = steps.locate(uniforms, mass, totals, drawn, probability)
+        return _evenly(n, uniforms)
     if total < 0.0:
         raise ReplayError(
             "a uniform to draw with is not in [0, 1); nothing was changed; take it from Generator.random"
         )
     if not math.isfinite(total):
-        row = int(np.argmax(~np.isfinite(mass)))
+        row = int(np.argmax(~np.isfinite(exact_arrays.masses(td, violation, reward, *numbers))))
         raise ReplayError(
             f"row {row} has TD error {td[row]}, violation {violation[row]} and reward {reward[row]}, of which no "
             "priority can be made; nothing was changed; look for a network that left the finite numbers"
         )
-    return ExactDraw(drawn, probability, mass[:n], total)
+    return ExactDraw(
+        drawn, probability, float(total * total / moments[:, 0].sum()), float(moments[:, 1].min() / total)
+    )
 
 
-def workspace_for(n: int) -> F8:
-    """Memory for the masses of n rows, float64, of whole blocks; to be used by one caller at a time."""
-    return np.empty(n + _BLOCK - 1)
+def _evenly(n: int, uniforms: F8) -> ExactDraw:
+    """Rows of which none counts more than another."""
+    drawn = np.minimum((uniforms * n).astype(np.int32), n - 1)
+    return ExactDraw(drawn, np.full(len(uniforms), 1.0 / n), float(n), 1.0 / n)
 
 
 def _divided(refresh: Callable[..., None], arguments: tuple[Any, ...], shares: list[tuple[int, int]]) -> None:
@@ -126,13 +123,13 @@ def _divided(refresh: Callable[..., None], arguments: tuple[Any, ...], shares: l
 
 
 def _shares(n: int, threads: int) -> list[tuple[int, int]]:
-    """Rows (start, stop) of each thread: whole blocks, about equally many."""
+    """Rows (start, stop) of each thread: whole chunks, about equally many."""
     parts = max(1, min(threads, n // _ROWS_PER_THREAD))
-    edges = [n * k // parts // _BLOCK * _BLOCK for k in range(parts)]
+    edges = [n * k // parts // CHUNK * CHUNK for k in range(parts)]
     return list(zip(edges, [*edges[1:], n], strict=True))
 
 
-def _check(n: int, settings: ReplaySettings, workspace: F8 | None) -> None:
+def _check(n: int, settings: ReplaySettings) -> None:
     if settings.strategy != "prioritized_loss" or not 0 <= settings.alpha <= 1:
         raise ConfigError(
             f"an exact refresh draws by prioritized_loss with alpha in [0, 1], not by {settings.strategy} with "
@@ -140,8 +137,3 @@ def _check(n: int, settings: ReplaySettings, workspace: F8 | None) -> None:
         )
     if not n:
         raise InsufficientData("an exact refresh of no rows; nothing was computed; insert rows first")
-    if workspace is not None and len(workspace) < n + _BLOCK - 1:
-        raise ConfigError(
-            f"a workspace of {len(workspace)} numbers is too small for {n} rows; nothing was computed; "
-            f"give it {n + _BLOCK - 1}"
-        )

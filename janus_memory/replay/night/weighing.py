@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from janus_memory.replay.law.exact import refresh_and_draw, workspace_for
+from janus_memory.replay.law.exact import refresh_and_draw
 from janus_memory.replay.law.laws import importance_weights
 from janus_memory.replay.law.sampler import Sampler
 from janus_memory.replay.priorities import priorities
@@ -34,7 +34,6 @@ class Fresh:
     def __init__(self, problem: ReplayProblem, replay: ReplaySettings) -> None:
         self._problem = problem
         self._replay = replay
-        self._workspace = workspace_for(len(problem))
 
     def renew_all(self, td: F4) -> None:
         """Take the TD errors of all rows, float32 [N]."""
@@ -46,21 +45,18 @@ class Fresh:
     def draw(self, uniforms: F8) -> I4:
         """Rows by inverse CDF; int32 [B]."""
         columns = (self._td, self._problem.violation, self._problem.reward)
-        self._drawn = refresh_and_draw(*columns, uniforms, self._replay, workspace=self._workspace)
+        self._drawn = refresh_and_draw(*columns, uniforms, self._replay)
         return self._drawn.slots
 
     def importance(self, beta: float) -> F4:
         """Importance weights of the rows drawn last (E9, E10); float32 [B]."""
-        drawn, normalise, smallest = self._drawn, self._replay.normalise, 0.0
-        if normalise == "buffer":
-            smallest = drawn.mass.min(where=drawn.mass > 0, initial=np.inf) / drawn.total
-        weight = importance_weights(drawn.probability, len(drawn.mass), beta, normalise, smallest)
+        drawn, n = self._drawn, len(self._problem)
+        weight = importance_weights(drawn.probability, n, beta, self._replay.normalise, drawn.least)
         return weight.astype(np.float32)
 
     def effective_sample_size(self) -> float:
         """1 / sum P^2 of the last draw's law."""
-        mass = self._drawn.mass
-        return float(self._drawn.total**2 / np.sum(mass * mass))
+        return self._drawn.effective_sample_size
 
 
 class Kept:
