@@ -39,6 +39,7 @@ OBJECT_STORE_BYTES = 300_000_000
 ATTEMPTS = 3
 START_TIMEOUT_S = 240.0
 STOP_TIMEOUT_S = 8.0
+KILL_TIMEOUT_S = 60.0
 _LOOPBACK = "127.0.0.1"
 _POLL_S = 0.1
 _STARTED = "Ray runtime started"
@@ -260,7 +261,7 @@ def _answers(port: int) -> bool:
 
 def _end_session(leader: int) -> None:
     """Kill every process of one session and wait until none is left."""
-    deadline = time.monotonic() + STOP_TIMEOUT_S
+    deadline = time.monotonic() + KILL_TIMEOUT_S
     # One that ends between two looks may have left a child which the first look could not list yet.
     while members := _members(leader) or _members(leader):
         for pid in members:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Backoff", "Child", "ChildFailed", "Supervisor", "stop_all"]
 
-# A sleeper lets its night reach a checkpoint (up to 60 s), then it ends its Ray head (up to 16 s, twice as long
-# where the machine has much to do): killed before that it would leave the head behind.
+# A sleeper lets its night reach a checkpoint (up to 60 s), then it ends its Ray head (seconds; up to 68 s where the
+# machine has much to do). Killed before that it would leave the head behind.
 GRACE_S = 150.0
 TAIL_LINES = 15
 _POLL_S = 0.25
