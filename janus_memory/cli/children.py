@@ -29,6 +29,8 @@ __all__ = ["Backoff", "Child", "ChildFailed", "Supervisor", "stop_all"]
 GRACE_S = 150.0
 TAIL_LINES = 15
 _POLL_S = 0.25
+# For the last words of an ended child; they end with its pipe, unless something that it started has kept that.
+_READ_S = 10.0
 
 
 class ChildFailed(JanusError):  # noqa: N818  (it names what happened)
@@ -100,7 +102,7 @@ class Child:
         except subprocess.TimeoutExpired:
             return None
         if self._reader is not None:
-            self._reader.join(1.0)
+            self._reader.join(_READ_S)
         return code
 
     def kill(self) -> None:
@@ -115,7 +117,7 @@ class Child:
     def tail(self, lines: int = TAIL_LINES) -> str:
         """The last lines of its log."""
         if self._reader is not None:
-            self._reader.join(1.0)
+            self._reader.join(_READ_S)
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
         return "\n".join(f"    {line}" for line in text.splitlines()[-lines:]) or "    (it said nothing)"
 

@@ -134,7 +134,7 @@ class Process:
 
     def _close(self) -> None:
         """Close the pipe of an ended process once all it printed was read, and its own children have let go."""
-        self._reader.join(5.0)
+        self._reader.join(30.0)
         if self._process.stdout is not None and not self._reader.is_alive():
             self._process.stdout.close()
 
