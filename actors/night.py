@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from janus_memory.errors import JanusError
+from janus_memory.errors import JanusError, PolicyError
 from janus_memory.settings import load_settings
 from janus_memory.sleep.cycle import NightStopped, read_commit, run_night
 from janus_memory.sleep.memory import Memory
@@ -122,6 +122,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except NightStopped:
         return STOPPED
     except JanusError as error:
+        if isinstance(error, PolicyError):
+            traceback.print_exc()  # the user's own code: the log says where it failed
         say(error=str(error), kind=type(error).__name__)
         return error.exit_code
     except Exception as error:  # noqa: BLE001  (the sleeper must learn of anything that ends a night)
@@ -183,6 +185,7 @@ def _outcome(result: NightResult) -> Outcome:
         phase_seconds=result.report.phase_seconds,
         metrics=result.report.metrics,
         notes=tuple(result.report.notes),
+        policy=result.report.policy,
     )
 
 

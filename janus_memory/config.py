@@ -117,8 +117,12 @@ class ReplaySettings(_Record, frozen=True, kw_only=True):
 
 
 class PolicySettings(_Record, frozen=True, kw_only=True):
-    """The Q-network and how it learns (SPEC sections 5 and 11)."""
+    """The Q-network and how it learns (SPEC sections 5 and 11).
 
+    `factory` names what makes a policy of the user's own for the night (`package.module:function`); empty is built-in.
+    """
+
+    factory: str = ""
     gamma: float = 0.99
     hidden: tuple[int, ...] = (128, 128)
     learning_rate: float = 1e-3

@@ -6,6 +6,7 @@ JanusError
 ├── RuleError               a logic rule that cannot be parsed or grounded
 ├── InsufficientData        a night with too few rows; they wait for the next one
 ├── ReplayError             rows that replay cannot learn from, or training that diverged
+├── PolicyError             a user's own policy that cannot be made, failed, or answered nonsense
 ├── SchemaUpdateError       the schema bank refused an update; the bank is unchanged
 ├── MapError                the map could not be drawn; the old one stays
 ├── VectorStoreError        the vector store is away or refused; the sync is retried
@@ -52,6 +53,10 @@ class InsufficientData(JanusError):  # noqa: N818  (the field's and SPEC's own n
 
 class ReplayError(JanusError):
     """Replay refused its rows, or training diverged; the learner is unchanged."""
+
+
+class PolicyError(JanusError):
+    """A user's own policy cannot be made, failed, or answered nonsense; nothing was consolidated."""
 
 
 class SchemaUpdateError(JanusError):

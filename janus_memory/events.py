@@ -153,7 +153,12 @@ class SchemaUpdate(Event, frozen=True, kw_only=True):
 
 
 class PolicyUpdate(Event, frozen=True, kw_only=True):
-    """New slow weights, and the model by which ingest flags anomalies."""
+    """New slow weights, and the model by which ingest flags anomalies.
+
+    Attributes:
+        policy: who has learned: `built-in`, whose file is in safetensors, or the factory of a user's own policy
+            (`package.module:function`), whose file is what its `save` writes and its `load` reads.
+    """
 
     cycle_id: str
     policy_version: int
@@ -162,6 +167,7 @@ class PolicyUpdate(Event, frozen=True, kw_only=True):
     anomaly_location: str
     anomaly_sha256: str
     metrics: dict[str, float]
+    policy: str = "built-in"
 
 
 class SleepReport(Event, frozen=True, kw_only=True):
@@ -170,6 +176,7 @@ class SleepReport(Event, frozen=True, kw_only=True):
     Attributes:
         strategy: by which rows were drawn for replay; empty where nothing was replayed.
         domains: rows of the replay buffer by domain.
+        policy: who has learned (see `PolicyUpdate`); empty where nothing was replayed.
     """
 
     cycle_id: str
@@ -182,6 +189,7 @@ class SleepReport(Event, frozen=True, kw_only=True):
     notes: list[str]
     strategy: str = ""
     domains: dict[str, int] = {}
+    policy: str = ""
 
 
 class Anomaly(Event, frozen=True, kw_only=True):

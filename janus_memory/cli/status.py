@@ -62,6 +62,7 @@ def _sessions(settings: Settings, market: str) -> list[dict[str, Any]]:
             "closed_at": record.closed_at,
             "attempts": record.attempts,
             "digest": record.digest,
+            "policy": record.policy,
             "missing_partitions": list(record.missing),
             "seconds": round(sum(record.phase_seconds.values()), 1),
             "metrics": record.metrics,
@@ -92,11 +93,16 @@ def _show(names: list[str], sessions: dict[str, list[dict[str, Any]]], broker: d
                 market_time(r["closed_at"]),
                 r["seconds"] or "",
                 r["digest"][:12],
+                r["policy"],
                 r["reason"],
             )
             for r in sessions[name]
         ]
-        print_table(f"{name}: sessions", ("session", "state", "closed", "night, s", "digest", "reason"), rows)
+        print_table(
+            f"{name}: sessions",
+            ("session", "state", "closed", "night, s", "digest", "policy", "reason"),
+            rows,
+        )
         if not broker["partitions"]:
             continue
         at = _of(broker, name)

@@ -1,10 +1,11 @@
-"""What the online learner asks of a policy: five methods, whatever they are written in (SPEC section 5).
+"""What the online learner and the night ask of a policy: five methods, whatever they are written in (SPEC section 5).
 
 A policy is the user's own object. It sees `Batch` values of numpy arrays and may keep its weights where it likes.
 What is asked of it beyond the signatures:
 
 - `td_errors` changes nothing;
-- `load` puts it where `save` found it, so that a restored learner goes on bit for bit;
+- `load` puts it where `save` found it, so that a restored learner goes on bit for bit; equal weights are best saved
+  as equal bytes, because a night's digest covers them;
 - it reads no clock and draws from no generator that `save` does not keep.
 """
 
@@ -27,7 +28,7 @@ __all__ = ["Batch", "Policy"]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """n transitions as a policy sees them: in the market's scale if the learner has one, else in the user's units.
+    """n transitions as a policy sees them: in the market's scale (always in the night), else in the user's units.
 
     Attributes:
         state, next_state: float32 [n, d].

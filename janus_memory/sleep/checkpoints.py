@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from janus_memory.errors import CheckpointError
+from janus_memory.policy.factory import policy_name
 from janus_memory.store.arrays import read_arrays, write_arrays
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def header_of(settings: Settings, memory: Memory) -> dict[str, Any]:
     """What must be equal for a checkpoint to be continued: the settings, code and memory it was made with."""
     return {
         "market": memory.market,
+        "policy": policy_name(settings.policy),
         "settings": settings.memory_version(memory.market),
         "seed": settings.seed,
         "compute threads": settings.sleep.compute_threads or f"all of {os.cpu_count()}",

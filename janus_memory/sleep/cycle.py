@@ -22,8 +22,10 @@ import numpy as np
 
 from janus_memory.events import SleepReport, encode
 from janus_memory.logic.knowledge import KnowledgeBase
+from janus_memory.policy.factory import load_factory, policy_name
 from janus_memory.policy.networks import require_discrete
 from janus_memory.sleep.checkpoints import Checkpoints, header_of
+from janus_memory.sleep.learning import check_policy, learning_of
 from janus_memory.sleep.memory import Memory, prefixed
 from janus_memory.sleep.night import Night, NightInput, NightStopped
 from janus_memory.sleep.outbox import pack_outbox, unpack_outbox
@@ -106,7 +108,9 @@ def run_night(  # noqa: PLR0917  (one call site; each is a port or an input of t
     Raises:
         NightStopped: `stop()` was true; call again to continue.
         ConfigError: the settings cannot be used for a night (vector actions, a feature without variance).
-        CheckpointError: a checkpoint is unreadable or belongs to other settings, code or memory.
+        CheckpointError: a checkpoint is unreadable or belongs to other settings, code or memory, or the memory to
+            another policy.
+        PolicyError: a user's own policy cannot be made, failed, or answered nonsense.
     """
     market = settings.market(memory.market)
     spec = market.spec(memory.market)
@@ -115,6 +119,8 @@ def run_night(  # noqa: PLR0917  (one call site; each is a port or an input of t
     finished = checkpoints.load(COMMIT)
     if finished:
         return _result(finished[0])
+    check_policy(settings, memory)
+    factory = load_factory(settings.policy.factory) if settings.policy.factory else None
     phases = _Phases(checkpoints, progress, stop)
     frozen = phases.run(
         "0-freeze",
@@ -130,6 +136,7 @@ def run_night(  # noqa: PLR0917  (one call site; each is a port or an input of t
         session_id=frozen.session_id,
         closed_at=frozen.closed_at,
         workers=workers,
+        factory=factory,
         progress=progress,
         checkpoints=checkpoints,
         models=folder.parent.parent / "models",
@@ -191,12 +198,16 @@ def _skip(night: Night, frozen: Frozen, phases: _Phases) -> NightResult:
 
 def _sleep(night: Night, frozen: Frozen, pool: Pool, phases: _Phases) -> NightResult:
     ground = _ground(night, pool)
+    learning = learning_of(night, ground.scale)
     replayed = phases.run(
-        "1-replay", lambda: replay(night, pool, ground.scale), Replayed.snapshot, Replayed.restore
+        "1-replay",
+        lambda: replay(night, pool, ground.scale, learning),
+        Replayed.snapshot,
+        Replayed.restore,
     )
     done = phases.run(
         "2-consolidation",
-        lambda: consolidate(night, pool, replayed, ground),
+        lambda: consolidate(night, pool, replayed, ground, learning),
         Consolidated.snapshot,
         Consolidated.restore,
     )
@@ -206,11 +217,11 @@ def _sleep(night: Night, frozen: Frozen, pool: Pool, phases: _Phases) -> NightRe
     told = {**replayed.metrics, **done.metrics}
     published = phases.run(
         "4-outbox",
-        lambda: publish(night, pool, done, ground, told),
+        lambda: publish(night, pool, done, ground, told, learning),
         Published.snapshot,
         Published.restore,
     )
-    memory = committed_memory(night.memory, frozen, pool, ground, replayed, done, drawn.drawing, published)
+    memory = committed_memory(night, frozen, pool, ground, replayed, done, drawn.drawing, published)
     counts = {n: float(c) for n, c in frozen.counts.items()}
     metrics = {**counts, **told, **published.metrics, **memory_metrics(memory)}
     report = report_of(
@@ -221,6 +232,7 @@ def _sleep(night: Night, frozen: Frozen, pool: Pool, phases: _Phases) -> NightRe
         phase_seconds=phases.seconds,
         notes=[*_notes(frozen), *([drawn.note] if drawn.note else [])],
         strategy=night.settings.replay.strategy,
+        policy=policy_name(night.settings.policy),
     )
     return _commit(night, memory, report, published.records)
 

@@ -17,7 +17,6 @@ from janus_memory.hippocampus.separation import Separation
 from janus_memory.neocortex.background import Background
 from janus_memory.neocortex.bank import SchemaBank
 from janus_memory.neocortex.gates import RecallGate
-from janus_memory.replay.night.learner import LearnerState
 from janus_memory.scale import Scale
 from janus_memory.store.arrays import array_digest, subtree
 from janus_memory.transition import Transitions
@@ -91,8 +90,9 @@ class Knowledge:
         scale, background: fitted once, on the first real night.
         bank: the schemas.
         separation, recall_gate: of the last night.
-        learner: fast weights, their target and optimiser, and the generator.
-        slow: the published weights.
+        policy: who has learned: `built-in`, or the factory of a user's own (`policy.factory`).
+        fast: what the fast learner knows: weights, target, optimiser and generator, or the user's file.
+        slow: what is published: weights, or the user's file.
         announced: by schema id.
         drawing: the last map.
         anomaly: the model by which live states are flagged; None while there is no schema.
@@ -104,7 +104,8 @@ class Knowledge:
     bank: SchemaBank
     separation: Separation
     recall_gate: RecallGate
-    learner: LearnerState
+    policy: str
+    fast: Arrays
     slow: Arrays
     announced: dict[str, Announced]
     drawing: MapDrawing
@@ -118,6 +119,7 @@ class Knowledge:
             **prefixed("scale/", self.scale.snapshot()),
             **prefixed("background/", self.background.snapshot()),
             **prefixed("drawing/", self.drawing.snapshot()),
+            "policy": note(self.policy),
             "announced": note(self.announced),
             "anomaly": note(self.anomaly),
             "calibration": self.calibration,
@@ -129,7 +131,7 @@ class Knowledge:
             **prefixed("bank/", self.bank.snapshot()),
             **prefixed("separation/", self.separation.snapshot()),
             **prefixed("recall/", self.recall_gate.snapshot()),
-            **prefixed("learner/", self.learner.snapshot()),
+            **prefixed("learner/", self.fast),
             **prefixed("slow/", self.slow),
         }
 
@@ -142,7 +144,8 @@ class Knowledge:
             bank=SchemaBank.restore(subtree(arrays, "bank/")),
             separation=Separation.restore(subtree(arrays, "separation/")),
             recall_gate=RecallGate.restore(subtree(arrays, "recall/")),
-            learner=LearnerState.restore(subtree(arrays, "learner/")),
+            policy=msgspec.json.decode(arrays["policy"].tobytes(), type=str),
+            fast=subtree(arrays, "learner/"),
             slow=subtree(arrays, "slow/"),
             announced=msgspec.json.decode(arrays["announced"].tobytes(), type=dict[str, Announced]),
             drawing=MapDrawing.restore(subtree(arrays, "drawing/")),

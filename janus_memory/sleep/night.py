@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from janus_memory.config import Settings
     from janus_memory.logic.knowledge import KnowledgeBase
+    from janus_memory.policy.factory import Factory
     from janus_memory.ports import Progress, Workers
     from janus_memory.sleep.checkpoints import Checkpoints
     from janus_memory.sleep.memory import Memory, ModelFile
@@ -48,7 +49,7 @@ class NightInput:
 
 @dataclass(frozen=True, slots=True)
 class Night:
-    """The surroundings of the phases; none of it changes while the night lasts."""
+    """The surroundings of the phases; none of it changes while the night lasts. No factory: the built-in policy."""
 
     settings: Settings
     spec: MarketSpec
@@ -57,6 +58,7 @@ class Night:
     session_id: str
     closed_at: int
     workers: Workers
+    factory: Factory | None
     progress: Progress
     checkpoints: Checkpoints
     models: Path

@@ -82,6 +82,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     phase_seconds: dict[str, float] = {}
     metrics: dict[str, float] = {}
     notes: tuple[str, ...] = ()
+    policy: str = ""
 
 
 class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +94,7 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
         attempts: how many driver processes of it have ended unexpectedly since the last retry.
         consumed: as in the plan; empty while pending.
         reported: whether a failure has been announced.
+        policy: who has learned: `built-in`, or the factory of a user's own; empty before the night has ended.
     """
 
     session_id: str
@@ -109,6 +111,7 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     phase_seconds: dict[str, float] = {}
     metrics: dict[str, float] = {}
     notes: tuple[str, ...] = ()
+    policy: str = ""
 
 
 class Cursor(msgspec.Struct, frozen=True):

@@ -58,6 +58,7 @@ def report_of(
     phase_seconds: Mapping[str, float],
     notes: list[str],
     strategy: str = "",
+    policy: str = "",
 ) -> SleepReport:
     """The report of the memory's last session; wall times stand only in `phase_seconds`."""
     return SleepReport(
@@ -74,6 +75,7 @@ def report_of(
         notes=notes,
         strategy=strategy,
         domains=_domains(memory) if strategy else {},
+        policy=policy,
     )
 
 

@@ -162,6 +162,7 @@ def events() -> dict[str, dict[str, object]]:
             "anomaly_location": "fx/anomaly/3.safetensors",
             "anomaly_sha256": "b" * 64,
             "metrics": {"td_error_after": 0.25},
+            "policy": "desk.policies:torch_q",
         },
         "sleep_report": event("report")
         | {
@@ -175,6 +176,7 @@ def events() -> dict[str, dict[str, object]]:
             "notes": ["one row was late"],
             "strategy": "prioritized_loss",
             "domains": {"majors": 2},
+            "policy": "built-in",
         },
         "anomaly": event("anomaly", 1772445600000000000)
         | {

@@ -53,10 +53,11 @@ def test_a_digest_covers_what_was_learned_and_not_what_waits(tmp_path: Path) -> 
     )
     assert same.digest() == memory.digest()
     slow = {name: np.nextafter(value, 9) for name, value in known.slow.items()}
+    fast = {name: value + (name == "key") for name, value in known.fast.items()}
     others = [
         replace(memory, known=memory.known[1:]),
         replace(memory, knowledge=replace(known, slow=slow)),
-        replace(memory, knowledge=replace(known, learner=replace(known.learner, key=known.learner.key + 1))),
+        replace(memory, knowledge=replace(known, fast=fast)),
         replace(memory, knowledge=replace(known, recall_gate=replace(known.recall_gate, bias=1.0))),
     ]
     digests = {memory.digest(), *(other.digest() for other in others)}

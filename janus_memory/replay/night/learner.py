@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from janus_memory.config import PolicySettings
 
-__all__ = ["LearnerState", "begin_night", "init_learner"]
+__all__ = ["LearnerState", "begin_night", "init_learner", "night_key"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +72,14 @@ def init_learner(state_size: int, n_actions: int, policy: PolicySettings, seed: 
     """
     fast = init_weights(state_size, n_actions, policy, seed)
     target = {name: value.copy() for name, value in fast.items()}
-    return LearnerState(fast=fast, target=target, opt=init_optimiser(fast), key=_key(seed), step=0)
+    return LearnerState(fast=fast, target=target, opt=init_optimiser(fast), key=night_key(seed), step=0)
 
 
 def begin_night(learner: LearnerState, seed: int) -> LearnerState:
     """The learner at the start of a night: a new key, step 0; weights, target and optimiser are kept."""
-    return replace(learner, key=_key(seed), step=0)
+    return replace(learner, key=night_key(seed), step=0)
 
 
-def _key(seed: int) -> NDArray[np.uint32]:
+def night_key(seed: int) -> NDArray[np.uint32]:
     """A threefry key from a seed of up to 64 bits: its high and low words."""
     return np.array([(seed >> 32) & 0xFFFFFFFF, seed & 0xFFFFFFFF], np.uint32)

@@ -1,17 +1,19 @@
 """Replay step by step: sample, update, refresh (SPEC section 3), for nights that one compiled loop does not suit.
 
-The caller of `learn` samples and updates; TD errors of all rows come from `refresh`, behind which the night's
-workers stand. Two modes: `exact` asks for all of them before every batch (more rows than
-`replay.parallel_min_rows`); `lazy` asks every `refresh_every` steps and at the beginning of every chunk, and renews
+`replay_steps` samples; a `StepLearner` updates and says how wrong it is. Two modes: `exact` asks for the TD errors of
+all rows before every batch; `lazy` asks every `refresh_every` steps and at the beginning of every chunk, and renews
 the drawn rows after each step, with the updated online network. Nothing but the learner outlives a chunk, so a night
 resumes from the learner's checkpoint. The laws are those of the compiled loop (`replay.night.swr`), in float64.
+
+`learn` steps with the built-in network: above `replay.parallel_min_rows` rows, and for lazy nights; the TD errors of
+all rows come from the night's workers. A user's own policy steps at any size (`replay.night.own`).
 """
 
 from __future__ import annotations
 
 import functools
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -34,7 +36,34 @@ if TYPE_CHECKING:
     from janus_memory.replay.night.problem import ReplayProblem
     from janus_memory.store.arrays import Arrays
 
-__all__ = ["is_stepwise", "learn"]
+    F4 = NDArray[np.float32]
+    I4 = NDArray[np.int32]
+
+__all__ = ["Step", "StepLearner", "is_stepwise", "learn", "replay_steps"]
+
+
+class Step(NamedTuple):
+    """What an update of a batch looked like.
+
+    Attributes:
+        loss: of the batch, before the update.
+        satisfaction: SatAgg of the policy on the batch before the update (1 without rules).
+        td: TD errors of its rows after the update, float32 [B].
+    """
+
+    loss: float
+    satisfaction: float
+    td: F4
+
+
+class StepLearner(Protocol):
+    """Who learns while `replay_steps` samples; it knows the night's rows."""
+
+    def td_errors(self) -> F4:
+        """TD errors of all rows under the present weights (E7); float32 [N]."""
+
+    def update(self, rows: I4, weight: F4) -> Step:
+        """Learn once from these rows, int32 [B], under their importance weights, float32 [B] (E11)."""
 
 
 def is_stepwise(replay: ReplaySettings, n_rows: int) -> bool:
@@ -71,34 +100,77 @@ def learn(  # noqa: PLR0917  (as `swr.learn`, and who answers for the rows)
         ConfigError, InsufficientData, ReplayError: as `swr.learn`.
     """
     check_beginning(state, problem, start, stop, total)
+    learner = _Network(state, problem, policy, refresh)
+    chunk = replay_steps(learner, problem, replay, state.key, start, stop, total)
+    fast, target, opt = to_arrays(learner.trained)
+    after = replace(state, fast=fast, target=target, opt=opt, step=stop)
+    check_end(after, chunk, start)
+    return after, chunk
+
+
+def replay_steps(  # noqa: PLR0917  (as `learn`)
+    learner: StepLearner,
+    problem: ReplayProblem,
+    replay: ReplaySettings,
+    key: NDArray[np.uint32],
+    start: int,
+    stop: int,
+    total: int,
+) -> ReplayChunk:
+    """Let the learner replay iterations start..stop of a night of `total`; `key` is the night's.
+
+    Raises:
+        ReplayError: a TD error is not finite.
+    """
     every = 1 if replay.refresh == "exact" else replay.refresh_every
-    trained, law = to_device(state.fast, state.target, state.opt), weighing(problem, replay)
+    law = weighing(problem, replay)
     count, records = np.zeros(len(problem), np.int32), []
     for step in range(start, stop):
         renewing = (step - start) % every == 0
         if renewing:
-            td = _finite(refresh(to_arrays(trained)[0]), step)
+            td = _finite(learner.td_errors(), step)
             law.renew_all(td)
-        drawn = law.draw(_uniforms(state.key, step, replay.batch))
+        drawn = law.draw(_uniforms(key, step, replay.batch))
         if renewing:
             seen = float(np.abs(td).mean(dtype=np.float64)), law.effective_sample_size()
-        weight = law.importance(beta_at(step, total, replay))
-        trained, loss, satisfied, after = _step(trained, batch_of(problem, drawn), weight, policy)
+        done = learner.update(drawn, law.importance(beta_at(step, total, replay)))
         np.add.at(count, drawn, 1)
-        records.append((float(loss), seen[0], float(satisfied), seen[1]))
-        law.renew(_finite(np.asarray(after), step))
+        records.append((done.loss, seen[0], done.satisfaction, seen[1]))
+        law.renew(_finite(done.td, step))
     record = np.array(records, np.float32).reshape(-1, 4).T
-    chunk = ReplayChunk(
+    return ReplayChunk(
         loss=record[0],
         mean_abs_td=record[1],
         replay_count=count,
         satisfaction=record[2],
         effective_sample_size=record[3],
     )
-    fast, target, opt = to_arrays(trained)
-    learner = replace(state, fast=fast, target=target, opt=opt, step=stop)
-    check_end(learner, chunk, start)
-    return learner, chunk
+
+
+class _Network:
+    """The built-in network as a `StepLearner`; `trained` is what it has become."""
+
+    def __init__(
+        self,
+        state: LearnerState,
+        problem: ReplayProblem,
+        policy: PolicySettings,
+        refresh: Callable[[Arrays], F4],
+    ) -> None:
+        self.trained = to_device(state.fast, state.target, state.opt)
+        self._problem = problem
+        self._policy = policy
+        self._refresh = refresh
+
+    def td_errors(self) -> F4:
+        """Asked of whoever holds the rows."""
+        return self._refresh(to_arrays(self.trained)[0])
+
+    def update(self, rows: I4, weight: F4) -> Step:
+        """One compiled training step."""
+        batch = batch_of(self._problem, rows)
+        self.trained, loss, satisfied, after = _step(self.trained, batch, weight, self._policy)
+        return Step(float(loss), float(satisfied), np.asarray(after))
 
 
 @functools.partial(jax.jit, static_argnames=("policy",))

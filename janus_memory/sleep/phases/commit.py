@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from janus_memory.policy.factory import policy_name
 from janus_memory.sleep.memory import Knowledge, Memory
 from janus_memory.sleep.phases.freeze import id_digests
 
 if TYPE_CHECKING:
     from janus_memory.sleep.memory import MapDrawing
+    from janus_memory.sleep.night import Night
     from janus_memory.sleep.phases.consolidate import Consolidated
     from janus_memory.sleep.phases.freeze import Frozen, Ground, Pool
     from janus_memory.sleep.phases.publish import Published
@@ -32,7 +34,7 @@ def skipped_memory(before: Memory, frozen: Frozen) -> Memory:
 
 
 def committed_memory(  # noqa: PLR0917  (the results of all phases, in their order)
-    before: Memory,
+    night: Night,
     frozen: Frozen,
     pool: Pool,
     ground: Ground,
@@ -42,6 +44,7 @@ def committed_memory(  # noqa: PLR0917  (the results of all phases, in their ord
     published: Published,
 ) -> Memory:
     """The memory after a night: buffer, flags and consolidated ids brought up to date."""
+    before = night.memory
     consolidated = pool.metadata.consolidated.copy()
     taken = pool.open[done.passed]
     consolidated[taken] = True
@@ -62,7 +65,8 @@ def committed_memory(  # noqa: PLR0917  (the results of all phases, in their ord
             bank=published.bank,
             separation=done.separation,
             recall_gate=done.recall_gate,
-            learner=replayed.learner,
+            policy=policy_name(night.settings.policy),
+            fast=replayed.fast,
             slow=done.slow,
             announced=published.announced,
             drawing=drawing,

@@ -13,7 +13,6 @@ from janus_memory.hippocampus.separation import Separation
 from janus_memory.neocortex.bank import SchemaBank
 from janus_memory.neocortex.consolidation import consolidate as walk
 from janus_memory.neocortex.gates import RecallGate, episode_index, logic_gate, pass_rates, passes
-from janus_memory.policy.slow import slow_update
 from janus_memory.sleep.memory import note, prefixed
 from janus_memory.sleep.phases.replay import problem_of
 from janus_memory.store.arrays import subtree
@@ -21,6 +20,7 @@ from janus_memory.store.arrays import subtree
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from janus_memory.sleep.learning import Learning
     from janus_memory.sleep.night import Night
     from janus_memory.sleep.phases.freeze import Ground, Pool
     from janus_memory.sleep.phases.replay import Replayed
@@ -36,7 +36,7 @@ class Consolidated:
     Attributes:
         bank: the schemas, before merging and pruning.
         separation, recall_gate: trained tonight.
-        slow: the slow weights after their pass (E19).
+        slow: what the slow learner knows after its pass (E19).
         passed: bool [n_open], which open rows both gates let through (E20).
         distances: float64 [n_new], of the new rows to what the night before knew; empty before there is a model.
         metrics: numbers for the report.
@@ -82,7 +82,9 @@ def bank_before(night: Night) -> SchemaBank:
     return SchemaBank.restore(known.bank.snapshot()) if known else SchemaBank.empty(night.spec.state_size)
 
 
-def consolidate(night: Night, pool: Pool, replayed: Replayed, ground: Ground) -> Consolidated:
+def consolidate(
+    night: Night, pool: Pool, replayed: Replayed, ground: Ground, learning: Learning
+) -> Consolidated:
     """Train separation and recall gate, judge every open row, move schemas and slow weights by those that pass."""
     settings, scale = night.settings, ground.scale
     separation, metrics = _separation(night, scale.standardise(pool.rows.take(pool.buffer).state))
@@ -111,14 +113,8 @@ def consolidate(night: Night, pool: Pool, replayed: Replayed, ground: Ground) ->
         night.spec.name,
     )
     taken = rows.take(passed)
-    slow = slow_update(
-        replayed.slow,
-        problem_of(night, taken, scale),
-        (recall * logic)[passed].astype(np.float32),
-        replayed.learner.target,
-        settings.policy,
-        settings.replay.batch,
-    )
+    gates = (recall * logic)[passed].astype(np.float32)
+    slow = learning.consolidate(replayed.slow, replayed.fast, problem_of(night, taken, scale), gates)
     rates = pass_rates(recall, logic, settings.neocortex)
     distances, flags = _strangeness(night, pool)
     return Consolidated(

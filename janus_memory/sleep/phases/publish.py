@@ -13,7 +13,7 @@ from janus_memory.atlas.anomaly import AnomalyModel
 from janus_memory.events import PolicyUpdate, encode, event_id
 from janus_memory.neocortex.bank import SchemaBank
 from janus_memory.neocortex.profile import Typical
-from janus_memory.policy.store import save_weights
+from janus_memory.policy.factory import policy_name
 from janus_memory.sleep.announce import facts_of, net_changes, schema_event
 from janus_memory.sleep.memory import Announced, ModelFile, note, prefixed
 from janus_memory.sleep.outbox import OutboxRecord, pack_outbox, unpack_outbox
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from janus_memory.events import SchemaUpdate
     from janus_memory.sleep.announce import Change
+    from janus_memory.sleep.learning import Learning
     from janus_memory.sleep.night import Night
     from janus_memory.sleep.phases.consolidate import Consolidated
     from janus_memory.sleep.phases.freeze import Ground, Pool
@@ -81,8 +82,13 @@ class Published:
         )
 
 
-def publish(
-    night: Night, pool: Pool, done: Consolidated, ground: Ground, told: dict[str, float]
+def publish(  # noqa: PLR0917  (the results of the phases before, and who writes the policy)
+    night: Night,
+    pool: Pool,
+    done: Consolidated,
+    ground: Ground,
+    told: dict[str, float],
+    learning: Learning,
 ) -> Published:
     """Phase 4. `told` are the numbers that go with the policy update."""
     before = bank_before(night)
@@ -91,7 +97,7 @@ def publish(
     changes = net_changes(before, bank)
     typical = Typical.of(bank.num_points, bank.means, bank.covariances)
     events = [schema_event(night, change, ground.scale, typical, bank.version) for change in changes]
-    policy = _write_policy(night, done)
+    policy = _write_policy(night, done, learning)
     calibration = _calibration(night, pool, done, ground)
     anomaly = _write_anomalies(night, ground, bank, calibration)
     update = PolicyUpdate(
@@ -99,6 +105,7 @@ def publish(
         market=night.spec.name,
         as_of=night.closed_at,
         cycle_id=night.cycle_id,
+        policy=policy_name(night.settings.policy),
         policy_version=night.memory.nights + 1,
         location=policy.location,
         sha256=policy.sha256,
@@ -126,10 +133,9 @@ def _counts(changes: Sequence[Change]) -> dict[str, float]:
     return {f"schemas_{kind}": float(sum(c.kind == kind for c in changes)) for kind in kinds}
 
 
-def _write_policy(night: Night, done: Consolidated) -> ModelFile:
-    path = night.models / f"policy-{quote(night.session_id, safe='')}.safetensors"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sha256 = save_weights(path, done.slow, {"cycle_id": night.cycle_id})
+def _write_policy(night: Night, done: Consolidated, learning: Learning) -> ModelFile:
+    night.models.mkdir(parents=True, exist_ok=True)
+    path, sha256 = learning.write(done.slow, night.models / f"policy-{quote(night.session_id, safe='')}")
     return ModelFile(night.located(path), sha256)
 
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from janus_memory.hippocampus.metadata import Metadata
 from janus_memory.logic import satisfaction, violations
-from janus_memory.replay.night.learner import LearnerState, begin_night, init_learner
 from janus_memory.replay.night.problem import ReplayProblem
 from janus_memory.replay.priorities import priorities, priority_quantiles
 from janus_memory.sleep.memory import note, prefixed
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from janus_memory.scale import Scale
+    from janus_memory.sleep.learning import Learning
     from janus_memory.sleep.night import Night
     from janus_memory.sleep.phases.freeze import Pool
     from janus_memory.store.arrays import Arrays
@@ -36,14 +36,14 @@ class Replayed:
     """The outcome of phase 1, or of its first iterations.
 
     Attributes:
-        learner: fast weights.
-        slow: the slow weights as phase 2 finds them.
+        fast: what the fast learner knows (`sleep.learning`).
+        slow: what the slow one knows, as phase 2 finds it.
         metadata: of each row of the buffer (E1); judged by what the learner knows at the night's end.
         done: iterations finished.
         metrics: numbers for the report.
     """
 
-    learner: LearnerState
+    fast: Arrays
     slow: Arrays
     metadata: Metadata
     done: int
@@ -52,7 +52,7 @@ class Replayed:
     def snapshot(self) -> Arrays:
         """Arrays by name."""
         return {
-            **prefixed("learner/", self.learner.snapshot()),
+            **prefixed("learner/", self.fast),
             **prefixed("slow/", self.slow),
             **self.metadata.arrays("metadata/"),
             "done": np.array(self.done),
@@ -63,7 +63,7 @@ class Replayed:
     def restore(cls, arrays: Arrays) -> Replayed:
         """The inverse of `snapshot`."""
         return cls(
-            LearnerState.restore(subtree(arrays, "learner/")),
+            subtree(arrays, "learner/"),
             subtree(arrays, "slow/"),
             Metadata.from_arrays(arrays, "metadata/"),
             int(arrays["done"]),
@@ -71,20 +71,20 @@ class Replayed:
         )
 
 
-def replay(night: Night, pool: Pool, scale: Scale) -> Replayed:
+def replay(night: Night, pool: Pool, scale: Scale, learning: Learning) -> Replayed:
     """Run all iterations in chunks, with a checkpoint after each; continue after the last one there is."""
     settings = night.settings.replay
     problem = problem_of(night, pool.rows.take(pool.buffer), scale)
     kept = night.checkpoints.load(PARTIAL)
-    now = Replayed.restore(kept[0]) if kept else _begin(night, pool, problem)
+    now = Replayed.restore(kept[0]) if kept else _begin(night, pool, problem, learning)
     while now.done < settings.iterations:
         end = min(now.done + settings.checkpoint_every, settings.iterations)
-        now = _chunk(night, problem, now, end)
+        now = _chunk(night, problem, now, end, learning)
         night.progress.advance("replay", end, settings.iterations)
         if end < settings.iterations:
             night.checkpoints.save(PARTIAL, now.snapshot(), {})
             night.leave_if_asked()
-    return _finish(night, pool, problem, now)
+    return _finish(night, pool, problem, now, learning)
 
 
 def problem_of(night: Night, rows: Transitions, scale: Scale) -> ReplayProblem:
@@ -110,28 +110,20 @@ def problem_of(night: Night, rows: Transitions, scale: Scale) -> ReplayProblem:
     )
 
 
-def _begin(night: Night, pool: Pool, problem: ReplayProblem) -> Replayed:
-    """The weights of the night before (or new ones) with this night's generator; TD errors before replay."""
-    seed, known = night.seed("replay"), night.memory.knowledge
-    if known is None:
-        learner = init_learner(
-            night.spec.state_size, night.spec.action_size, night.settings.policy, night.seed("policy")
-        )
-        slow = dict(learner.fast)
-    else:
-        learner, slow = known.learner, known.slow
-    learner = begin_night(learner, seed)
-    td = night.workers.td_errors(learner.fast, problem)
+def _begin(night: Night, pool: Pool, problem: ReplayProblem, learning: Learning) -> Replayed:
+    """What the night before has learned (or new policies); TD errors before replay."""
+    fast, slow = learning.begin(night.memory.knowledge)
+    td = learning.td_errors(fast, problem)
     metadata = replace(pool.metadata.take(pool.buffer), violation=problem.violation)
-    return Replayed(learner, slow, metadata, 0, {"td_error_before": float(np.abs(td).mean())})
+    return Replayed(fast, slow, metadata, 0, {"td_error_before": float(np.abs(td).mean())})
 
 
-def _chunk(night: Night, problem: ReplayProblem, now: Replayed, end: int) -> Replayed:
-    learner, chunk = night.workers.learn(now.learner, problem, now.done, end)
+def _chunk(night: Night, problem: ReplayProblem, now: Replayed, end: int, learning: Learning) -> Replayed:
+    fast, chunk = learning.learn(now.fast, problem, now.done, end)
     known = now.metadata
     return replace(
         now,
-        learner=learner,
+        fast=fast,
         metadata=replace(
             known,
             replay_count=known.replay_count + chunk.replay_count,
@@ -147,9 +139,9 @@ def _chunk(night: Night, problem: ReplayProblem, now: Replayed, end: int) -> Rep
     )
 
 
-def _finish(night: Night, pool: Pool, problem: ReplayProblem, now: Replayed) -> Replayed:
+def _finish(night: Night, pool: Pool, problem: ReplayProblem, now: Replayed, learning: Learning) -> Replayed:
     """Judge every row by what the learner knows now; the report's numbers over the buffer."""
-    td = night.workers.td_errors(now.learner.fast, problem)
+    td = learning.td_errors(now.fast, problem)
     after = float(np.abs(td).mean())
     before = now.metrics["td_error_before"]
     priority = priorities(td, problem.violation, problem.reward, night.settings.replay)
