@@ -22,6 +22,7 @@ __all__ = [
     "KafkaSettings",
     "LogicSettings",
     "MarketSettings",
+    "MembershipSettings",
     "NeocortexSettings",
     "OnlineSettings",
     "PolicySettings",
@@ -245,6 +246,25 @@ class RuleSettings(_Record, frozen=True, kw_only=True, omit_defaults=True):
     names: dict[str, str] = {}
 
 
+class MembershipSettings(_Record, frozen=True, kw_only=True, omit_defaults=True):
+    """A membership function for the market's rules (docs/rules.md): a shape and the numbers that it takes."""
+
+    shape: str
+    from_: float | None = msgspec.field(name="from", default=None)
+    full_from: float | None = None
+    centre: float | None = None
+    full_to: float | None = None
+    to: float | None = None
+    width: float | None = None
+
+    def numbers(self) -> dict[str, float]:
+        """Those that are set, by their names in the settings file."""
+        values = msgspec.structs.asdict(self)
+        return {
+            name.rstrip("_"): value for name, value in values.items() if name != "shape" and value is not None
+        }
+
+
 class MarketSettings(_Record, frozen=True, kw_only=True):
     """What a market's transitions look like, when it closes and which rules hold."""
 
@@ -256,6 +276,7 @@ class MarketSettings(_Record, frozen=True, kw_only=True):
     calendar: str = ""
     session: Literal["day", "week"] = "day"
     simulated: bool = False
+    memberships: dict[str, MembershipSettings] = {}
     rules: tuple[RuleSettings, ...] = ()
 
     def spec(self, name: str) -> MarketSpec:
@@ -338,6 +359,7 @@ class Settings(_Record, frozen=True, kw_only=True):
             self.seed,
             self.verdict_version(market),
             own.rules,
+            own.memberships,
             own.action_names,
             self.ingest.capacity,
             self.hippocampus,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
-from janus_memory.config import MarketSettings, Settings
+from janus_memory.config import MarketSettings, MembershipSettings, Settings
 from janus_memory.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,6 +41,12 @@ DEFAULT_FILE = "janus.toml"
 SECRETS = frozenset({"kafka.sasl_password", "qdrant.api_key"})
 
 _Path = tuple[str, ...]
+
+# Tables whose keys the user chooses, and what each holds.
+_TABLES: dict[Any, Any] = {
+    dict[str, MarketSettings]: MarketSettings,
+    dict[str, MembershipSettings]: MembershipSettings,
+}
 
 
 def load_settings(path: str | Path | None) -> Settings:
@@ -167,14 +173,14 @@ def _type_of(keys: _Path, source: str) -> Any:
     """Walk the records down to the type of one field."""
     kind: Any = Settings
     for depth, key in enumerate(keys):
-        if kind == dict[str, MarketSettings]:
-            kind = MarketSettings
+        if kind in _TABLES:
+            kind = _TABLES[kind]
             continue
-        known = {f.name: f.type for f in msgspec.structs.fields(kind)} if _is_record(kind) else {}
+        known = {f.encode_name: f.type for f in msgspec.structs.fields(kind)} if _is_record(kind) else {}
         if key not in known:
             _refuse(keys, source, [".".join((*keys[:depth], name)) for name in known])
         kind = known[key]
-    if _is_record(kind) or kind == dict[str, MarketSettings]:
+    if _is_record(kind) or kind in _TABLES:
         raise ConfigError(
             f"{'.'.join(keys)} from {source}: this is a table, not a value; nothing was started"
         )

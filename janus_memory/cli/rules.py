@@ -60,6 +60,10 @@ def check(app: App, file: str | None, market: str | None, as_json: bool) -> None
     for name, rule in found:
         if rule.not_training:
             click.echo(f"{name}: {rule.settings.name} does not train the policy: it {rule.not_training}")
+    for name in names:
+        shapes = {word: one for of, rule in found if of == name for word, one in _shapes(rule).items()}
+        for word, meaning in shapes.items():
+            click.echo(f"{name}: {word} is {meaning}")
 
 
 @rules.command()
@@ -98,7 +102,15 @@ def explain(  # noqa: PLR0917  (click passes each option by name)
     spec = scope.settings.market(name).spec(name)
     chosen = _chosen(_read(scope.settings, name), rule)
     rows = _transitions(scope.settings, name, data)
-    found = judge(chosen, spec, rows, [one.members for one in episodes_of(rows)], n_worst=worst)
+    found = judge(
+        chosen,
+        spec,
+        rows,
+        [one.members for one in episodes_of(rows)],
+        n_worst=worst,
+        memberships=scope.settings.market(name).memberships,
+        logic=scope.settings.logic,
+    )
     facts = explanation_facts(found, rows, spec, scope.settings.neocortex.tau_logic)
     if as_json:
         print_json({"market": name, "data": data, **facts})
@@ -114,7 +126,7 @@ def _read(settings: Settings, name: str) -> tuple[ReadRule, ...]:
     from janus_memory.logic.explanation import read_rules
 
     market = settings.market(name)
-    return read_rules(market.rules, market.spec(name))
+    return read_rules(market.rules, market.spec(name), market.memberships)
 
 
 def _chosen(known: tuple[ReadRule, ...], rule: str | None) -> tuple[ReadRule, ...]:
@@ -156,4 +168,10 @@ def _facts(market: str, rule: ReadRule) -> dict[str, Any]:
         "trains_policy": not rule.not_training,
         "reason": rule.not_training,
         "text": rule.settings.text,
+        "memberships": _shapes(rule),
     }
+
+
+def _shapes(rule: ReadRule) -> dict[str, str]:
+    """The membership functions that a rule uses, in words."""
+    return {word: shape.words() for word, shape in rule.mentions.memberships.items()}

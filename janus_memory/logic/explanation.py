@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from janus_memory.config import LogicSettings
 from janus_memory.logic.grammar import Vocabulary, parse_rule
 from janus_memory.logic.knowledge import KnowledgeBase
+from janus_memory.logic.membership import read_memberships
 from janus_memory.logic.mentions import Mentions, mentions, no_training_reason
 from janus_memory.logic.presets import expand
 from janus_memory.logic.quantifiers import rule_truths, satisfaction
@@ -18,13 +20,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from janus_memory.config import RuleSettings
+    from janus_memory.config import MembershipSettings, RuleSettings
     from janus_memory.logic.grammar import ParsedRule
     from janus_memory.transition import MarketSpec, Transitions
 
 __all__ = ["HALF", "Explanation", "ReadRule", "RuleEffect", "explain", "read_rules"]
 
 HALF = 0.5
+_DEFAULTS = LogicSettings()
+_NONE: Mapping[str, MembershipSettings] = {}
 _QUANTILES = {"min": 0.0, "q05": 0.05, "q25": 0.25, "median": 0.5}
 
 
@@ -80,15 +84,20 @@ class Explanation:
     episodes: NDArray[np.float64]
 
 
-def read_rules(rules: Sequence[RuleSettings], spec: MarketSpec) -> tuple[ReadRule, ...]:
+def read_rules(
+    rules: Sequence[RuleSettings],
+    spec: MarketSpec,
+    memberships: Mapping[str, MembershipSettings] = _NONE,
+) -> tuple[ReadRule, ...]:
     """The market's rules as they hold.
 
     Raises:
-        RuleError: a rule cannot be read.
+        RuleError: a rule or a membership cannot be read.
     """
     n_actions = spec.action_size if spec.action_kind == "discrete" else 0
-    known = Vocabulary(spec.features, spec.action_names, n_actions, spec.action_size - n_actions)
-    KnowledgeBase.parse(rules, spec.features, spec.action_names, n_actions=n_actions)
+    shapes = read_memberships(memberships)
+    known = Vocabulary(spec.features, spec.action_names, n_actions, spec.action_size - n_actions, shapes)
+    KnowledgeBase.parse(rules, spec.features, spec.action_names, n_actions=n_actions, memberships=memberships)
     return tuple(_read(rule, known) for rule in expand(rules, known))
 
 
@@ -99,6 +108,8 @@ def explain(
     episodes: Iterable[NDArray[np.intp]],
     *,
     n_worst: int,
+    memberships: Mapping[str, MembershipSettings] = _NONE,
+    logic: LogicSettings = _DEFAULTS,
 ) -> Explanation:
     """Judge transitions by rules.
 
@@ -108,13 +119,20 @@ def explain(
         rows: n transitions.
         episodes: the rows of each episode.
         n_worst: how many rows to name for each rule.
+        memberships: the market's membership functions.
+        logic: p of the quantifiers and of SatAgg.
 
     Raises:
         RuleError: a rule meets NaN or infinity, or an action component that does not exist.
     """
     n_actions = spec.action_size if spec.action_kind == "discrete" else 0
     base = KnowledgeBase.parse(
-        [one.settings for one in rules], spec.features, spec.action_names, n_actions=n_actions
+        [one.settings for one in rules],
+        spec.features,
+        spec.action_names,
+        n_actions=n_actions,
+        logic=logic,
+        memberships=memberships,
     )
     truths, parts = base.truths(rows), list(episodes)
     own = np.array([rule_truths(truths[part], base.quantifiers) for part in parts]).reshape(

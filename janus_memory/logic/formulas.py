@@ -14,21 +14,22 @@ from operator import eq, ge, gt, le, lt, mul, ne
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
-from scipy.special import expit
 
 from janus_memory.errors import RuleError
-from janus_memory.logic import connectives
+from janus_memory.logic import connectives, curves
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from janus_memory.logic.connectives import Truth
+    from janus_memory.logic.membership import Shape
 
 __all__ = [
     "Absolute",
     "ActionComponent",
     "ActionIs",
     "And",
+    "Belongs",
     "Compare",
     "Feature",
     "Formula",
@@ -49,11 +50,6 @@ __all__ = [
 Operator = Literal["<", "<=", ">", ">=", "==", "!="]
 
 _CRISP: dict[Operator, Callable[[Any, Any], Any]] = {"<": lt, "<=": le, ">": gt, ">=": ge, "==": eq, "!=": ne}
-# So many softnesses away a truth is 0 or 1 to the last bit; beyond it exp would overflow and spoil gradients.
-_FAR = 1e3
-# The smallest normal float32: a smaller softness would be 0 where rows are float32.
-_LEAST_SOFTNESS = 2.0**-126
-
 
 # As `connectives.Truth`, or a single number.
 Values: TypeAlias = Any
@@ -230,15 +226,39 @@ class Compare:
     def _of(self, left: Values, right: Values, xp: Any, number: Any) -> Truth:
         if self.softness is None:
             return xp.asarray(_CRISP[self.operator](left, right), number)
-        z = xp.clip((left - right) / max(self.softness, _LEAST_SOFTNESS), -_FAR, _FAR)
+        z = curves.widths(left - right, self.softness, xp)
         if self.operator in {"==", "!="}:
-            near = xp.exp(-0.5 * z * z)
+            near = curves.bell(z, xp)
             return near if self.operator == "==" else 1.0 - near
-        return _sigmoid(z if self.operator in {">", ">="} else -z, xp)
+        return curves.sigmoid(z if self.operator in {">", ">="} else -z, xp)
 
     def parts(self) -> tuple[Term | Formula, ...]:
         """Both sides."""
         return (self.left, self.right)
+
+
+@dataclass(frozen=True, slots=True)
+class Belongs:
+    """How far a term belongs to a word, by its membership function."""
+
+    term: Term
+    word: str
+    shape: Shape
+
+    def truth(self, ground: Ground) -> Truth:
+        """The shape's degree at each value."""
+        values = self.term.value(ground)
+        xp = connectives.namespace(values)
+        finite = xp.isfinite(values)
+        if xp is not np:
+            return xp.where(finite, self.shape.degree(values, xp), np.nan)
+        if not np.all(finite):
+            raise RuleError("a membership meets NaN or infinity; nothing was evaluated; repair the rows")
+        return self.shape.degree(values, xp)
+
+    def parts(self) -> tuple[Term | Formula, ...]:
+        """The term."""
+        return (self.term,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,14 +368,6 @@ def walk(root: Term | Formula) -> Iterator[Term | Formula]:
     yield root
     for part in root.parts():
         yield from walk(part)
-
-
-def _sigmoid(z: Values, xp: Any) -> Truth:
-    if xp is np:
-        return expit(z)
-    from jax.nn import sigmoid  # noqa: PLC0415  (the live path does without JAX)
-
-    return sigmoid(z)
 
 
 def _known(source: Values | None, what: str) -> Values:

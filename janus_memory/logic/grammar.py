@@ -6,15 +6,20 @@ Names are resolved here, so that an error can point at the column. Rules are dat
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
-from typing import Literal, NoReturn, cast
+from typing import TYPE_CHECKING, Literal, NoReturn, cast
 
 from lark import Lark, Token, Tree, UnexpectedInput
 
 from janus_memory.errors import RuleError
 from janus_memory.logic import formulas as f
 from janus_memory.logic.refusals import did_you_mean, known_names, shown, syntax_refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from janus_memory.logic.membership import Shape
 
 __all__ = ["MAX_CHARACTERS", "MAX_DEPTH", "MAX_RULES", "ParsedRule", "Vocabulary", "parse_rule"]
 
@@ -34,9 +39,11 @@ _both: and | _single
 and: _single ("and" _single)+
 _single: not | _atom
 not: "not" _single
-_atom: compare | action_is | "(" _formula ")"
+_atom: compare | belongs | belongs_not | action_is | "(" _formula ")"
 
 compare: _sum COMPARISON _sum ["~" NUMBER]
+belongs: _sum "is" NAME
+belongs_not: _sum "is" "not" NAME
 action_is: "action" COMPARISON (NAME | QUOTED | NUMBER)
 
 _sum: sum | _product
@@ -70,12 +77,14 @@ class Vocabulary:
         actions: names of discrete actions; may be empty.
         n_actions: number of discrete actions; 0 means vector actions.
         action_dim: components of a vector action; 0 where that is not known, and seen only on rows.
+        memberships: membership functions by name.
     """
 
     features: tuple[str, ...]
     actions: tuple[str, ...]
     n_actions: int
     action_dim: int = 0
+    memberships: Mapping[str, Shape] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +114,9 @@ def parse_rule(name: str, text: str, vocabulary: Vocabulary) -> ParsedRule:
     try:
         tree = _parser().parse(text)
     except UnexpectedInput as error:
-        column, why = syntax_refusal(text, error, (*vocabulary.features, *vocabulary.actions))
+        column, why = syntax_refusal(
+            text, error, (*vocabulary.features, *vocabulary.actions, *vocabulary.memberships)
+        )
         raise RuleError(
             f"rule {name!r}, column {column}: {why}; nothing was loaded; docs/rules.md describes the language"
         ) from None
@@ -146,7 +157,7 @@ class _Reader:
             self._formula(cast("Tree[Token]", formula)),
         )
 
-    def _formula(self, tree: Tree[Token]) -> f.Formula:
+    def _formula(self, tree: Tree[Token]) -> f.Formula:  # noqa: PLR0911  (a table: one return for each kind)
         match str(tree.data):
             case "implies":
                 return f.Implies(*self._formulas(tree))
@@ -156,6 +167,10 @@ class _Reader:
                 return f.And(self._formulas(tree))
             case "not":
                 return f.Not(*self._formulas(tree))
+            case "belongs":
+                return self._belongs(tree)
+            case "belongs_not":
+                return f.Not(self._belongs(tree))
             case "action_is":
                 return self._action_is(tree)
             case _:
@@ -175,6 +190,14 @@ class _Reader:
             self._term(cast("Tree[Token]", right)),
             soft,
         )
+
+    def _belongs(self, tree: Tree[Token]) -> f.Belongs:
+        term, word = tree.children
+        known, name = self._known.memberships, str(cast("Token", word))
+        if name not in known:
+            hint = did_you_mean(name, known) or f"; known: {known_names(known)}"
+            self._fail(cast("Token", word), f"unknown membership {shown(name)}{hint}")
+        return f.Belongs(self._term(cast("Tree[Token]", term)), name, known[name])
 
     def _action_is(self, tree: Tree[Token]) -> f.ActionIs:
         operator, which = _tokens(tree)

@@ -13,15 +13,16 @@ from janus_memory.errors import RuleError
 from janus_memory.logic import connectives
 from janus_memory.logic.formulas import Ground, condition, needs_outcome
 from janus_memory.logic.grammar import Vocabulary, parse_rule
+from janus_memory.logic.membership import read_memberships
 from janus_memory.logic.presets import expand
 from janus_memory.logic.quantifiers import Quantifiers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from janus_memory.config import RuleSettings
+    from janus_memory.config import MembershipSettings, RuleSettings
     from janus_memory.logic.connectives import Truth
     from janus_memory.logic.formulas import Formula
     from janus_memory.logic.grammar import ParsedRule
@@ -34,6 +35,7 @@ __all__ = ["KnowledgeBase", "violations"]
 
 
 _DEFAULTS = LogicSettings()
+_NONE: Mapping[str, MembershipSettings] = {}
 
 
 def _truth(formula: Formula, ground: Ground) -> Truth:
@@ -67,6 +69,7 @@ class KnowledgeBase:
         n_actions: int = 0,
         eps: float = 0.0,
         logic: LogicSettings = _DEFAULTS,
+        memberships: Mapping[str, MembershipSettings] = _NONE,
     ) -> KnowledgeBase:
         """Read a market's rules.
 
@@ -77,12 +80,18 @@ class KnowledgeBase:
             n_actions: number of discrete actions where they have no names; without both, actions are vectors.
             eps: stable variant of the connectives (`connectives.STABLE`); 0 is the plain one.
             logic: p of the quantifiers and of SatAgg.
+            memberships: membership functions by name.
 
         Raises:
             ConfigError: a p cannot be used.
-            RuleError: a rule cannot be read, its weight is not a finite number >= 0, or a name occurs twice.
+            RuleError: a rule or a membership cannot be read, a rule's weight is not a finite number >= 0, or a name occurs twice.
         """
-        known = Vocabulary(tuple(features), tuple(action_names), n_actions or len(action_names))
+        known = Vocabulary(
+            tuple(features),
+            tuple(action_names),
+            n_actions or len(action_names),
+            memberships=read_memberships(memberships),
+        )
         rules = expand(rules, known)
         seen: set[str] = set()
         for rule in rules:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from janus_memory.logic import formulas as f
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from janus_memory.logic.grammar import ParsedRule
+    from janus_memory.logic.membership import Shape
 
 __all__ = ["Mentions", "mentions", "no_training_reason"]
 
@@ -23,12 +24,14 @@ class Mentions:
         features: indices of the state's features, ascending.
         next_features: indices of the next state's features, ascending.
         reward, action: whether they are mentioned.
+        memberships: the membership functions, by name, each once.
     """
 
     features: tuple[int, ...]
     next_features: tuple[int, ...]
     reward: bool
     action: bool
+    memberships: Mapping[str, Shape]
 
 
 def mentions(formula: f.Formula) -> Mentions:
@@ -40,6 +43,7 @@ def mentions(formula: f.Formula) -> Mentions:
         next_features=tuple(sorted({one.index for one in features if one.of_next})),
         reward=any(isinstance(part, f.Reward) for part in parts),
         action=any(_is_action(part) for part in parts),
+        memberships={part.word: part.shape for part in parts if isinstance(part, f.Belongs)},
     )
 
 
@@ -64,9 +68,9 @@ def no_training_reason(rule: ParsedRule, weight: float, features: Sequence[str])
 
 def _only_crisp(formula: f.Formula) -> bool:
     """Whether action components occur, and only in crisp comparisons."""
-    compares = [part for part in f.walk(formula) if isinstance(part, f.Compare)]
-    of_action = [one for one in compares if any(isinstance(part, f.ActionComponent) for part in f.walk(one))]
-    return bool(of_action) and all(one.softness is None for one in of_action)
+    judged = [part for part in f.walk(formula) if isinstance(part, (f.Compare, f.Belongs))]
+    of_action = [one for one in judged if any(isinstance(part, f.ActionComponent) for part in f.walk(one))]
+    return bool(of_action) and all(isinstance(one, f.Compare) and one.softness is None for one in of_action)
 
 
 def _is_action(part: f.Term | f.Formula) -> bool:

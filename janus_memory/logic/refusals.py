@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WORDS", "did_you_mean", "known_names", "shown", "syntax_refusal"]
 
-WORDS = ("forall", "exists", "and", "or", "not", "implies", "action", "next", "reward", "abs")
+WORDS = ("forall", "exists", "and", "or", "not", "implies", "is", "action", "next", "reward", "abs")
 
 # Longer words are no misspelling, and comparing them would take time that grows with their square.
 _MAX_WORD = 64

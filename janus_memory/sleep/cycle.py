@@ -131,7 +131,14 @@ def run_night(  # noqa: PLR0917  (one call site; each is a port or an input of t
     night = Night(
         settings=settings,
         spec=spec,
-        rules=KnowledgeBase.parse(market.rules, spec.features, spec.action_names, n_actions=spec.action_size),
+        rules=KnowledgeBase.parse(
+            market.rules,
+            spec.features,
+            spec.action_names,
+            n_actions=spec.action_size,
+            logic=settings.logic,
+            memberships=market.memberships,
+        ),
         memory=memory,
         session_id=frozen.session_id,
         closed_at=frozen.closed_at,

@@ -22,7 +22,7 @@ from janus_memory.errors import RuleError
 from janus_memory.logic import KnowledgeBase
 from janus_memory.logic.grammar import MAX_CHARACTERS, MAX_DEPTH
 from janus_memory.transition import MarketSpec, Transitions
-from tests.soak.rule_texts import ACTIONS, FEATURES, rule_text
+from tests.soak.rule_texts import ACTIONS, FEATURES, MEMBERSHIPS, rule_text
 
 if TYPE_CHECKING:
     from janus_memory.logic.formulas import Formula, Term
@@ -76,7 +76,8 @@ def check(text: str, tally: Tally, *, vector: bool = False) -> None:
     """Read the text and, where that works, evaluate it on rows with extreme values."""
     actions = () if vector else ACTIONS
     try:
-        base = KnowledgeBase.parse([RuleSettings(name="r", text=text)], FEATURES, actions)
+        rule = RuleSettings(name="r", text=text)
+        base = KnowledgeBase.parse([rule], FEATURES, actions, memberships=MEMBERSHIPS)
     except RuleError as error:
         tally.refused += 1
         tally.longest_message = max(tally.longest_message, len(str(error)))

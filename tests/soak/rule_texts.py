@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from janus_memory.config import MembershipSettings
+
 if TYPE_CHECKING:
     from random import Random
 
-__all__ = ["ACTIONS", "FEATURES", "rule_text"]
+__all__ = ["ACTIONS", "FEATURES", "MEMBERSHIPS", "rule_text"]
 
 FEATURES = ("drawdown", "volatility_24h", "position", "next", "return-1h", "é")
 ACTIONS = ("short", "flat", "long")
+# One of each shape, the thinnest and the widest among them.
+MEMBERSHIPS = {
+    "calm": MembershipSettings(shape="below", from_=-1e30, to=1e30),
+    "wild": MembershipSettings(shape="above", from_=0.0, to=1e-30),
+    "near": MembershipSettings(shape="triangle", from_=0.0, centre=0.5, to=7.0),
+    "usual": MembershipSettings(shape="trapezoid", from_=-1.0, full_from=0.0, full_to=0.0, to=1e-30),
+    "about": MembershipSettings(shape="bell", centre=0.5, width=1e-30),
+    "large": MembershipSettings(shape="sigmoid", centre=-1e30, width=1e30),
+}
 
 _WORDS = (
     *(
@@ -21,6 +32,7 @@ _WORDS = (
         "or",
         "not",
         "implies",
+        "is",
         "action",
         "next",
         ".",
@@ -57,6 +69,7 @@ _WORDS = (
         "position",
         "long",
         "flat",
+        "calm",
         '"return-1h"',
         "nonsense",
         "__import__",
@@ -102,6 +115,9 @@ def _formula(rng: Random, depth: int, *, vector: bool) -> str:
 def _comparison(rng: Random, *, vector: bool) -> str:
     if not vector and rng.random() < 0.3:
         return f"action {rng.choice(('==', '!='))} {rng.choice((*ACTIONS, '0', '2'))}"
+    if rng.random() < 0.25:
+        word = rng.choice((*MEMBERSHIPS, *MEMBERSHIPS, "clam", "position"))
+        return f"{_term(rng, 2, vector=vector)} is {rng.choice(('', '', 'not '))}{word}"
     operator = rng.choice(("<", "<=", ">", ">=", "==", "!="))
     soft = f" ~ {_number(rng)}" if rng.random() < 0.5 else ""
     return f"{_term(rng, 2, vector=vector)} {operator} {_term(rng, 2, vector=vector)}{soft}"
