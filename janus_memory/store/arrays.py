@@ -5,10 +5,11 @@ The format is numpy's own `.npz` (uncompressed). The note travels in it as bytes
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import zipfile
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -16,39 +17,33 @@ import numpy as np
 from janus_memory.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-__all__ = ["Arrays", "array_digest", "read_arrays", "subtree", "write_arrays", "write_bytes"]
+__all__ = ["Arrays", "array_digest", "read_arrays", "subtree", "write_arrays", "write_bytes", "write_parts"]
 
 Arrays = dict[str, "NDArray[np.generic]"]
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file so that a crash leaves either the old one or the new one, synced."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    _sync_folder(path.parent)
+    write_parts(path, [data])
+
+
+def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """Write a file of several parts, one after another, as `write_bytes` does."""
+    with _replacing(path) as file:
+        for part in parts:
+            file.write(part)
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[np.generic]], meta: Mapping[str, Any]) -> None:
     """Write arrays and a JSON-encodable note, atomically and synced."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     note = np.frombuffer(msgspec.json.encode(dict(meta)), np.uint8)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
+    with _replacing(path) as file:
         np.savez(file, allow_pickle=False, __meta__=note, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    _sync_folder(path.parent)
 
 
 def read_arrays(path: Path) -> tuple[Arrays, dict[str, Any]]:
@@ -82,6 +77,19 @@ def array_digest(arrays: Mapping[str, NDArray[np.generic]]) -> str:
         digest.update(f"{name}|{value.dtype.str}|{value.shape}|".encode())
         digest.update(value.tobytes())
     return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes the place of another once it is whole and synced."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from janus_memory.errors import CheckpointError
 from janus_memory.store.arrays import array_digest
@@ -42,6 +43,40 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
         n: (v.dtype, v.shape) for n, v in example().items()
     }
     assert array_digest(found) == array_digest(example())
+
+
+def test_other_readers_of_safetensors_can_open_it(tmp_path: Path) -> None:
+    """Names, dtypes, shapes and values of the numbers; text comes as its bytes."""
+    write_tensors(tmp_path / "a.safetensors", example())
+    found = load_file(tmp_path / "a.safetensors")
+    plain = {name: value for name, value in example().items() if value.dtype.kind != "S"}
+    assert array_digest({name: found.pop(name) for name in plain}) == array_digest(plain)
+    assert found["id"].tobytes() == example()["id"].tobytes()
+
+
+@pytest.mark.parametrize("where", ["header", "first page", "last page", "tail"])
+def test_a_damaged_byte_is_refused(tmp_path: Path, where: str) -> None:
+    """Wherever it lies: in a name, in whole pages, in what is left behind them."""
+    path = tmp_path / "a.safetensors"
+    write_tensors(path, {"state": np.arange(3_000.0), "tail": np.arange(9, dtype=np.uint8)})
+    data = bytearray(path.read_bytes())
+    at = {
+        "header": data.index(b"tail"),
+        "first page": len(data) - 9 - 24_000,
+        "last page": len(data) - 9 - 24_000 + 20_479,
+        "tail": len(data) - 1,
+    }[where]
+    data[at] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"a\.safetensors.*damaged"):
+        read_tensors(path)
+
+
+def test_what_has_no_place_in_the_file_is_refused(tmp_path: Path) -> None:
+    """The array is named; nothing is written."""
+    with pytest.raises(TypeError, match="'when' holds datetime64"):
+        write_tensors(tmp_path / "a.safetensors", {"when": np.zeros(2, "M8[s]")})
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_that_is_not_whole_is_refused(tmp_path: Path) -> None:
