@@ -262,6 +262,14 @@ def test_what_a_policy_does_wrong_is_named_and_nothing_is_consolidated(
     assert first_night(settings).state == "committed"
 
 
+def test_probabilities_that_add_up_to_a_little_more_than_one_will_do(tmp_path: Path) -> None:
+    """As float32 sums do: the rules' truths under them stay truths, here those of a rule that all rows keep."""
+    kept = RuleSettings(name="kept", text="forall: calm > -1000 ~ 0.1")
+    settings = with_policy(settings_for(tmp_path, rules=(kept,)), "sick", iterations=1)
+    own_policies.SICK["action_distribution"] = lambda pi: pi * 1.0005
+    assert first_night(settings).report.metrics["policy_satisfaction"] == pytest.approx(1, abs=1e-3)
+
+
 def test_an_error_says_where_in_the_users_code(settings: Settings) -> None:
     own_policies.SICK["td_errors"] = ZeroDivisionError("no luck")
     with pytest.raises(PolicyError, match=r"no luck \(.*own_policies\.py, line \d+\)"):

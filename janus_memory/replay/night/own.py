@@ -59,6 +59,7 @@ class OwnLearner:
             return 1.0
         share = self._policy.action_distribution(problem.x[rows])
         truths = np.einsum("nra,na->nr", problem.policy_truth[rows], share, dtype=np.float64)
+        np.clip(truths, 0, 1, out=truths)  # float32 probabilities add up to 1 but for rounding
         return satisfaction(truths, problem.rule_weight.astype(np.float64), problem.quantifiers)
 
 
