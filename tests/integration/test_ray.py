@@ -197,9 +197,9 @@ def test_what_a_killed_sleeper_left_is_ended_by_the_next_head(tmp_path: Path) ->
     old.process.wait()
     assert members(old)
     new = LocalCluster.start(settings, tmp_path)
-    assert members(old) == []
-    assert not old.temporary.exists()
+    left, folder_left = members(old), old.temporary.exists()
     new.stop()
+    assert (left, folder_left) == ([], False)
     assert members(new) == []
 
 
