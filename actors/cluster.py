@@ -50,7 +50,7 @@ class _HeadEndedError(SessionError):
 
 
 class _HeadRecord(msgspec.Struct, frozen=True):
-    """The process that leads a head's session, and the folder that no other head's command lines name."""
+    """The process that leads a head's session, and the folder that no other head's processes use."""
 
     pid: int
     temporary: str
@@ -166,7 +166,7 @@ def end_left_over(data_dir: Path) -> None:
     """End what the head of this data folder left behind, if its sleeper was killed; nothing otherwise.
 
     After a restart of the machine the number may be another session's; and the time of a process's start moves with
-    the machine's clock. So it is a head's session if a command line in it names the head's own folder.
+    the machine's clock. So it is a head's session if a process in it uses the head's own folder.
     """
     path = data_dir / "ray" / "head.json"
     if not path.exists():
@@ -176,7 +176,7 @@ def end_left_over(data_dir: Path) -> None:
     except msgspec.DecodeError:
         path.unlink()
         return
-    if any(_names(pid, record.temporary) for pid in _members(record.pid)):
+    if any(_uses(pid, record.temporary) for pid in _members(record.pid)):
         _end_session(record.pid)
     shutil.rmtree(record.temporary, ignore_errors=True)
     path.unlink()
@@ -275,10 +275,12 @@ def _end_session(leader: int) -> None:
         time.sleep(_POLL_S)
 
 
-def _names(pid: int, text: str) -> bool:
-    """Whether the command line of a process contains a text."""
+def _uses(pid: int, folder: str) -> bool:
+    """Whether a process names a folder on its command line or has a file in it open; Ray renames some processes."""
     try:
-        return any(text in word for word in psutil.Process(pid).cmdline())
+        process = psutil.Process(pid)
+        named = any(folder in word for word in process.cmdline())
+        return named or any(file.path.startswith(folder) for file in process.open_files())
     except psutil.Error:
         return False
 

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# The leader of a session, and a child that it starts in it; with "gone" the leader ends at once.
+# The leader of a session, and a child that it starts in it; with "gone" the leader ends at once. The child's command
+# line has the second word, its standard output goes to the file named third.
 LEADER = """
-import signal, subprocess, sys
-inner = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()", *sys.argv[2:]])
+import os, signal, subprocess, sys
+with open(sys.argv[3] or os.devnull, "w") as output:
+    inner = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()", sys.argv[2]], stdout=output)
 print(inner.pid, flush=True)
 if sys.argv[1] != "gone":
     signal.pause()
@@ -43,9 +45,9 @@ signal.pause()
 class Session:
     """Two processes in a session of their own."""
 
-    def __init__(self, mode: str, *words: str) -> None:
+    def __init__(self, mode: str, word: str = "", output: str = "") -> None:
         self.leader = subprocess.Popen(
-            [sys.executable, "-c", LEADER, mode, *words],
+            [sys.executable, "-c", LEADER, mode, word, output],
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,
@@ -84,7 +86,7 @@ def sessions() -> Iterator[list[Session]]:
 def left_behind(data_dir: Path, session: Session) -> Path:
     """The record of a head whose sleeper was killed; the head's folder."""
     folder = data_dir / "head"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     (data_dir / "ray").mkdir()
     record = {"pid": session.leader.pid, "temporary": str(folder)}
     (data_dir / "ray" / "head.json").write_bytes(msgspec.json.encode(record))
@@ -100,6 +102,15 @@ def test_what_names_the_heads_folder_is_ended(tmp_path: Path, sessions: list[Ses
     assert not session.running()
     assert not folder.exists()
     assert not (tmp_path / "ray" / "head.json").exists()
+
+
+def test_a_renamed_process_is_known_by_its_open_files(tmp_path: Path, sessions: list[Session]) -> None:
+    """Ray's agents carry a title in place of their command line, and are the last to stay."""
+    (tmp_path / "head").mkdir()
+    sessions.append(session := Session("gone", output=f"{tmp_path / 'head'}/agent.out"))
+    left_behind(tmp_path, session)
+    end_left_over(tmp_path)
+    assert not session.running()
 
 
 @pytest.mark.parametrize("mode", ["alive", "gone"])
