@@ -26,6 +26,7 @@ __all__ = [
     "NeocortexSettings",
     "OnlineSettings",
     "PolicySettings",
+    "PredicateSettings",
     "QdrantSettings",
     "RaySettings",
     "ReplaySettings",
@@ -265,6 +266,13 @@ class MembershipSettings(_Record, frozen=True, kw_only=True, omit_defaults=True)
         }
 
 
+class PredicateSettings(_Record, frozen=True, kw_only=True):
+    """A learned predicate for the market's rules (docs/rules.md): its file, and the file's SHA-256 in hex."""
+
+    file: str
+    sha256: str
+
+
 class MarketSettings(_Record, frozen=True, kw_only=True):
     """What a market's transitions look like, when it closes and which rules hold."""
 
@@ -277,6 +285,7 @@ class MarketSettings(_Record, frozen=True, kw_only=True):
     session: Literal["day", "week"] = "day"
     simulated: bool = False
     memberships: dict[str, MembershipSettings] = {}
+    predicates: dict[str, PredicateSettings] = {}
     rules: tuple[RuleSettings, ...] = ()
 
     def spec(self, name: str) -> MarketSpec:
@@ -360,6 +369,7 @@ class Settings(_Record, frozen=True, kw_only=True):
             self.verdict_version(market),
             own.rules,
             own.memberships,
+            {name: one.sha256 for name, one in own.predicates.items()},
             own.action_names,
             self.ingest.capacity,
             self.hippocampus,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
-from janus_memory.config import MarketSettings, MembershipSettings, Settings
+from janus_memory.config import MarketSettings, MembershipSettings, PredicateSettings, Settings
 from janus_memory.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ _Path = tuple[str, ...]
 _TABLES: dict[Any, Any] = {
     dict[str, MarketSettings]: MarketSettings,
     dict[str, MembershipSettings]: MembershipSettings,
+    dict[str, PredicateSettings]: PredicateSettings,
 }
 
 

@@ -34,7 +34,7 @@ def print_explanation(market: str, data: str, facts: dict[str, Any]) -> None:
     title = f"{market}: rules on {facts['rows']} rows in {facts['episodes']} episodes of {data}"
     columns = ("rule", "min", "5 %", "median", "mean", "broken", "of all", "applies to", "trains the policy")
     print_table(title, columns, [_summary(rule) for rule in rules])
-    for word, meaning in {word: m for rule in rules for word, m in rule["memberships"].items()}.items():
+    for word, meaning in {word: m for rule in rules for word, m in rule["words"].items()}.items():
         click.echo(f"{word} is {meaning}")
     for rule in rules:
         if not rule["support"]:
@@ -58,7 +58,7 @@ def _effect(effect: RuleEffect, rows: Transitions, spec: MarketSpec) -> dict[str
         "text": rule.settings.text,
         "weight": rule.settings.weight,
         "quantifier": rule.parsed.quantifier,
-        "memberships": {word: shape.words() for word, shape in rule.mentions.memberships.items()},
+        "words": dict(rule.mentions.words),
         "trains_policy": not rule.not_training,
         "reason": rule.not_training,
         "satisfaction": dict(effect.satisfaction),

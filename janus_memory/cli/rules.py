@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
 
 from janus_memory.cli.context import App, json_option, pass_app, print_json, print_table
 from janus_memory.errors import ConfigError
@@ -26,6 +27,7 @@ def rules() -> None:
     Examples:
       janus rules check janus.toml
       janus rules explain janus.toml --on memory
+      janus rules fit risky --on days.csv --label was_risky --features volatility_24h --out risky.safetensors
     """
 
 
@@ -61,8 +63,8 @@ def check(app: App, file: str | None, market: str | None, as_json: bool) -> None
         if rule.not_training:
             click.echo(f"{name}: {rule.settings.name} does not train the policy: it {rule.not_training}")
     for name in names:
-        shapes = {word: one for of, rule in found if of == name for word, one in _shapes(rule).items()}
-        for word, meaning in shapes.items():
+        words = {word: one for of, rule in found if of == name for word, one in rule.mentions.words.items()}
+        for word, meaning in words.items():
             click.echo(f"{name}: {word} is {meaning}")
 
 
@@ -109,6 +111,7 @@ def explain(  # noqa: PLR0917  (click passes each option by name)
         [one.members for one in episodes_of(rows)],
         n_worst=worst,
         memberships=scope.settings.market(name).memberships,
+        predicates=scope.settings.market(name).predicates,
         logic=scope.settings.logic,
     )
     facts = explanation_facts(found, rows, spec, scope.settings.neocortex.tau_logic)
@@ -116,6 +119,56 @@ def explain(  # noqa: PLR0917  (click passes each option by name)
         print_json({"market": name, "data": data, **facts})
     else:
         print_explanation(name, data, facts)
+
+
+@rules.command()
+@click.argument("name")
+@click.option(
+    "--on", "table", required=True, type=click.Path(path_type=Path), help="Labelled rows, CSV or Parquet."
+)
+@click.option("--label", required=True, help="The column that holds 0 or 1.")
+@click.option(
+    "--features", required=True, help="The columns to learn from, as the market names them, by commas."
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The file to write.")
+@click.option("--seed", default=0, show_default=True, help="Decides the first weights.")
+@json_option
+def fit(  # noqa: PLR0917  (click passes each option by name)
+    name: str, table: Path, label: str, features: str, out: Path, seed: int, as_json: bool
+) -> None:
+    """Fit the learned predicate NAME to labelled rows, and print what to write into the market's settings.
+
+    A rule says it as `state is NAME` or `next is NAME`. The features are taken in the market's own units; a row's
+    label is 1 where the word is true of it. What was fitted is judged on the same rows: keep some back to judge it by.
+
+    \b
+    Examples:
+      janus rules fit risky --on days.csv --label was_risky --features volatility_24h,drawdown --out risky.safetensors
+    """
+    from janus_memory.cli.labelled_rows import read_labelled
+    from janus_memory.logic.fitting import fit_predicate
+    from janus_memory.logic.refusals import check_word
+
+    check_word("predicate", name)
+    names = tuple(one.strip() for one in features.split(","))
+    rows, labels = read_labelled(table, names, label)
+    found = fit_predicate(names, rows, labels, seed=seed)
+    found.write(out)
+    right = float(((found.degree(rows, np) > 0.5) == (labels > 0.5)).mean())
+    if as_json:
+        facts = {
+            "predicate": name,
+            "file": str(out),
+            "sha256": found.sha256,
+            "rows": len(rows),
+            "right": right,
+        }
+        print_json([facts])
+        return
+    click.echo(
+        f"{right:.1%} of {len(rows)} rows are told as they are labelled; in [markets.NAME.predicates] write:"
+    )
+    click.echo(f'{name} = {{ file = "{out}", sha256 = "{found.sha256}" }}')
 
 
 def _scope(app: App, file: str | None) -> App:
@@ -126,7 +179,7 @@ def _read(settings: Settings, name: str) -> tuple[ReadRule, ...]:
     from janus_memory.logic.explanation import read_rules
 
     market = settings.market(name)
-    return read_rules(market.rules, market.spec(name), market.memberships)
+    return read_rules(market.rules, market.spec(name), market.memberships, market.predicates)
 
 
 def _chosen(known: tuple[ReadRule, ...], rule: str | None) -> tuple[ReadRule, ...]:
@@ -168,10 +221,5 @@ def _facts(market: str, rule: ReadRule) -> dict[str, Any]:
         "trains_policy": not rule.not_training,
         "reason": rule.not_training,
         "text": rule.settings.text,
-        "memberships": _shapes(rule),
+        "words": dict(rule.mentions.words),
     }
-
-
-def _shapes(rule: ReadRule) -> dict[str, str]:
-    """The membership functions that a rule uses, in words."""
-    return {word: shape.words() for word, shape in rule.mentions.memberships.items()}

@@ -10,6 +10,7 @@ import numpy as np
 from janus_memory.config import LogicSettings
 from janus_memory.logic.grammar import Vocabulary, parse_rule
 from janus_memory.logic.knowledge import KnowledgeBase
+from janus_memory.logic.learned import read_predicates
 from janus_memory.logic.membership import read_memberships
 from janus_memory.logic.mentions import Mentions, mentions, no_training_reason
 from janus_memory.logic.presets import expand
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from janus_memory.config import MembershipSettings, RuleSettings
+    from janus_memory.config import MembershipSettings, PredicateSettings, RuleSettings
     from janus_memory.logic.grammar import ParsedRule
     from janus_memory.transition import MarketSpec, Transitions
 
@@ -28,7 +29,8 @@ __all__ = ["HALF", "Explanation", "ReadRule", "RuleEffect", "explain", "read_rul
 
 HALF = 0.5
 _DEFAULTS = LogicSettings()
-_NONE: Mapping[str, MembershipSettings] = {}
+_NO_WORDS: Mapping[str, MembershipSettings] = {}
+_NO_PREDICATES: Mapping[str, PredicateSettings] = {}
 _QUANTILES = {"min": 0.0, "q05": 0.05, "q25": 0.25, "median": 0.5}
 
 
@@ -87,7 +89,8 @@ class Explanation:
 def read_rules(
     rules: Sequence[RuleSettings],
     spec: MarketSpec,
-    memberships: Mapping[str, MembershipSettings] = _NONE,
+    memberships: Mapping[str, MembershipSettings] = _NO_WORDS,
+    predicates: Mapping[str, PredicateSettings] = _NO_PREDICATES,
 ) -> tuple[ReadRule, ...]:
     """The market's rules as they hold.
 
@@ -95,9 +98,22 @@ def read_rules(
         RuleError: a rule or a membership cannot be read.
     """
     n_actions = spec.action_size if spec.action_kind == "discrete" else 0
-    shapes = read_memberships(memberships)
-    known = Vocabulary(spec.features, spec.action_names, n_actions, spec.action_size - n_actions, shapes)
-    KnowledgeBase.parse(rules, spec.features, spec.action_names, n_actions=n_actions, memberships=memberships)
+    known = Vocabulary(
+        spec.features,
+        spec.action_names,
+        n_actions,
+        spec.action_size - n_actions,
+        read_memberships(memberships),
+        read_predicates(predicates, spec.features),
+    )
+    KnowledgeBase.parse(
+        rules,
+        spec.features,
+        spec.action_names,
+        n_actions=n_actions,
+        memberships=memberships,
+        predicates=predicates,
+    )
     return tuple(_read(rule, known) for rule in expand(rules, known))
 
 
@@ -108,7 +124,8 @@ def explain(
     episodes: Iterable[NDArray[np.intp]],
     *,
     n_worst: int,
-    memberships: Mapping[str, MembershipSettings] = _NONE,
+    memberships: Mapping[str, MembershipSettings] = _NO_WORDS,
+    predicates: Mapping[str, PredicateSettings] = _NO_PREDICATES,
     logic: LogicSettings = _DEFAULTS,
 ) -> Explanation:
     """Judge transitions by rules.
@@ -120,6 +137,7 @@ def explain(
         episodes: the rows of each episode.
         n_worst: how many rows to name for each rule.
         memberships: the market's membership functions.
+        predicates: the market's learned predicates.
         logic: p of the quantifiers and of SatAgg.
 
     Raises:
@@ -133,6 +151,7 @@ def explain(
         n_actions=n_actions,
         logic=logic,
         memberships=memberships,
+        predicates=predicates,
     )
     truths, parts = base.truths(rows), list(episodes)
     own = np.array([rule_truths(truths[part], base.quantifiers) for part in parts]).reshape(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from janus_memory.logic.connectives import Truth
+    from janus_memory.logic.learned import Learned
     from janus_memory.logic.membership import Shape
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "Formula",
     "Ground",
     "Implies",
+    "LearnedIs",
     "Not",
     "Number",
     "Or",
@@ -262,6 +264,28 @@ class Belongs:
 
 
 @dataclass(frozen=True, slots=True)
+class LearnedIs(_Leaf):
+    """How far a learned predicate is true of the state, or of the next state."""
+
+    word: str
+    columns: tuple[int, ...]
+    predicate: Learned
+    of_next: bool
+
+    def truth(self, ground: Ground) -> Truth:
+        """The predicate's degree on each row."""
+        source = _known(ground.next_state if self.of_next else ground.state, "next state")
+        values = source[:, list(self.columns)]
+        xp = connectives.namespace(values)
+        finite = xp.isfinite(values).all(axis=1)
+        if xp is not np:
+            return xp.where(finite, self.predicate.degree(values, xp), np.nan)
+        if not finite.all():
+            raise RuleError("a predicate meets NaN or infinity; nothing was evaluated; repair the rows")
+        return self.predicate.degree(values, xp)
+
+
+@dataclass(frozen=True, slots=True)
 class ActionIs(_Leaf):
     """The row's discrete action is the one named (`same`), or is not."""
 
@@ -341,7 +365,8 @@ class Implies:
 def needs_outcome(formula: Formula) -> bool:
     """Whether the formula mentions the reward or the next state, which a policy does not know."""
     return any(
-        isinstance(part, Reward) or (isinstance(part, Feature) and part.of_next) for part in walk(formula)
+        isinstance(part, Reward) or (isinstance(part, (Feature, LearnedIs)) and part.of_next)
+        for part in walk(formula)
     )
 
 

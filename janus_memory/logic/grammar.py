@@ -19,6 +19,7 @@ from janus_memory.logic.refusals import did_you_mean, known_names, shown, syntax
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from janus_memory.logic.learned import Learned
     from janus_memory.logic.membership import Shape
 
 __all__ = ["MAX_CHARACTERS", "MAX_DEPTH", "MAX_RULES", "ParsedRule", "Vocabulary", "parse_rule"]
@@ -39,11 +40,14 @@ _both: and | _single
 and: _single ("and" _single)+
 _single: not | _atom
 not: "not" _single
-_atom: compare | belongs | belongs_not | action_is | "(" _formula ")"
+_atom: compare | belongs | belongs_not | learned | learned_not | action_is | "(" _formula ")"
 
 compare: _sum COMPARISON _sum ["~" NUMBER]
 belongs: _sum "is" NAME
 belongs_not: _sum "is" "not" NAME
+learned: subject "is" NAME
+learned_not: subject "is" "not" NAME
+!subject: "state" | "next"
 action_is: "action" COMPARISON (NAME | QUOTED | NUMBER)
 
 _sum: sum | _product
@@ -78,6 +82,7 @@ class Vocabulary:
         n_actions: number of discrete actions; 0 means vector actions.
         action_dim: components of a vector action; 0 where that is not known, and seen only on rows.
         memberships: membership functions by name.
+        predicates: learned predicates by name; their features are the market's.
     """
 
     features: tuple[str, ...]
@@ -85,6 +90,7 @@ class Vocabulary:
     n_actions: int
     action_dim: int = 0
     memberships: Mapping[str, Shape] = field(default_factory=dict)
+    predicates: Mapping[str, Learned] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +177,10 @@ class _Reader:
                 return self._belongs(tree)
             case "belongs_not":
                 return f.Not(self._belongs(tree))
+            case "learned":
+                return self._learned(tree)
+            case "learned_not":
+                return f.Not(self._learned(tree))
             case "action_is":
                 return self._action_is(tree)
             case _:
@@ -198,6 +208,16 @@ class _Reader:
             hint = did_you_mean(name, known) or f"; known: {known_names(known)}"
             self._fail(cast("Token", word), f"unknown membership {shown(name)}{hint}")
         return f.Belongs(self._term(cast("Tree[Token]", term)), name, known[name])
+
+    def _learned(self, tree: Tree[Token]) -> f.LearnedIs:
+        subject, word = tree.children
+        known, name = self._known.predicates, str(cast("Token", word))
+        if name not in known:
+            hint = did_you_mean(name, known) or f"; known: {known_names(known)}"
+            self._fail(cast("Token", word), f"unknown predicate {shown(name)}{hint}")
+        columns = tuple(self._known.features.index(feature) for feature in known[name].features)
+        of_next = str(cast("Tree[Token]", subject).children[0]) == "next"
+        return f.LearnedIs(name, columns, known[name], of_next=of_next)
 
     def _action_is(self, tree: Tree[Token]) -> f.ActionIs:
         operator, which = _tokens(tree)

@@ -13,6 +13,7 @@ from janus_memory.errors import RuleError
 from janus_memory.logic import connectives
 from janus_memory.logic.formulas import Ground, condition, needs_outcome
 from janus_memory.logic.grammar import Vocabulary, parse_rule
+from janus_memory.logic.learned import read_predicates
 from janus_memory.logic.membership import read_memberships
 from janus_memory.logic.presets import expand
 from janus_memory.logic.quantifiers import Quantifiers
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from janus_memory.config import MembershipSettings, RuleSettings
+    from janus_memory.config import MembershipSettings, PredicateSettings, RuleSettings
     from janus_memory.logic.connectives import Truth
     from janus_memory.logic.formulas import Formula
     from janus_memory.logic.grammar import ParsedRule
@@ -35,7 +36,8 @@ __all__ = ["KnowledgeBase", "violations"]
 
 
 _DEFAULTS = LogicSettings()
-_NONE: Mapping[str, MembershipSettings] = {}
+_NO_WORDS: Mapping[str, MembershipSettings] = {}
+_NO_PREDICATES: Mapping[str, PredicateSettings] = {}
 
 
 def _truth(formula: Formula, ground: Ground) -> Truth:
@@ -69,7 +71,8 @@ class KnowledgeBase:
         n_actions: int = 0,
         eps: float = 0.0,
         logic: LogicSettings = _DEFAULTS,
-        memberships: Mapping[str, MembershipSettings] = _NONE,
+        memberships: Mapping[str, MembershipSettings] = _NO_WORDS,
+        predicates: Mapping[str, PredicateSettings] = _NO_PREDICATES,
     ) -> KnowledgeBase:
         """Read a market's rules.
 
@@ -81,16 +84,19 @@ class KnowledgeBase:
             eps: stable variant of the connectives (`connectives.STABLE`); 0 is the plain one.
             logic: p of the quantifiers and of SatAgg.
             memberships: membership functions by name.
+            predicates: learned predicates by name; their files are read.
 
         Raises:
             ConfigError: a p cannot be used.
-            RuleError: a rule or a membership cannot be read, a rule's weight is not a finite number >= 0, or a name occurs twice.
+            RuleError: a rule, a membership or a predicate cannot be read, a rule's weight is not a finite number >= 0,
+                or a name occurs twice.
         """
         known = Vocabulary(
             tuple(features),
             tuple(action_names),
             n_actions or len(action_names),
             memberships=read_memberships(memberships),
+            predicates=read_predicates(predicates, features),
         )
         rules = expand(rules, known)
         seen: set[str] = set()

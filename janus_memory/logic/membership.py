@@ -7,14 +7,13 @@ everywhere.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from janus_memory.errors import RuleError
 from janus_memory.logic import curves
-from janus_memory.logic.refusals import WORDS, did_you_mean, shown
+from janus_memory.logic.refusals import check_word, did_you_mean, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -123,11 +122,7 @@ def read_memberships(settings: Mapping[str, MembershipSettings]) -> dict[str, Sh
 
 
 def _read(name: str, one: MembershipSettings) -> Shape:
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", name) or name in WORDS:
-        _fail(
-            name,
-            "a name is up to 64 letters, digits and _, begins with no digit, and is no word of the language",
-        )
+    check_word("membership", name)
     if one.shape not in SHAPES:
         _fail(
             name,

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from janus_memory.logic.grammar import ParsedRule
-    from janus_memory.logic.membership import Shape
 
 __all__ = ["Mentions", "mentions", "no_training_reason"]
 
@@ -24,26 +23,27 @@ class Mentions:
         features: indices of the state's features, ascending.
         next_features: indices of the next state's features, ascending.
         reward, action: whether they are mentioned.
-        memberships: the membership functions, by name, each once.
+        words: the membership functions and learned predicates, by name, each in words.
     """
 
     features: tuple[int, ...]
     next_features: tuple[int, ...]
     reward: bool
     action: bool
-    memberships: Mapping[str, Shape]
+    words: Mapping[str, str]
 
 
 def mentions(formula: f.Formula) -> Mentions:
     """What a formula reads."""
     parts = list(f.walk(formula))
-    features = [part for part in parts if isinstance(part, f.Feature)]
+    of_state, of_next = _columns(parts, of_next=False), _columns(parts, of_next=True)
     return Mentions(
-        features=tuple(sorted({one.index for one in features if not one.of_next})),
-        next_features=tuple(sorted({one.index for one in features if one.of_next})),
+        features=tuple(sorted(of_state)),
+        next_features=tuple(sorted(of_next)),
         reward=any(isinstance(part, f.Reward) for part in parts),
         action=any(_is_action(part) for part in parts),
-        memberships={part.word: part.shape for part in parts if isinstance(part, f.Belongs)},
+        words={part.word: part.shape.words() for part in parts if isinstance(part, f.Belongs)}
+        | {part.word: part.predicate.words() for part in parts if isinstance(part, f.LearnedIs)},
     )
 
 
@@ -71,6 +71,13 @@ def _only_crisp(formula: f.Formula) -> bool:
     judged = [part for part in f.walk(formula) if isinstance(part, (f.Compare, f.Belongs))]
     of_action = [one for one in judged if any(isinstance(part, f.ActionComponent) for part in f.walk(one))]
     return bool(of_action) and all(isinstance(one, f.Compare) and one.softness is None for one in of_action)
+
+
+def _columns(parts: list[f.Term | f.Formula], *, of_next: bool) -> set[int]:
+    """Columns of the state, or of the next state, that features and learned predicates read."""
+    named = {part.index for part in parts if isinstance(part, f.Feature) and part.of_next == of_next}
+    learned = [part for part in parts if isinstance(part, f.LearnedIs) and part.of_next == of_next]
+    return named.union(*(part.columns for part in learned))
 
 
 def _is_action(part: f.Term | f.Formula) -> bool:

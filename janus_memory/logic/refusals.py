@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from lark import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
+from janus_memory.errors import RuleError
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-__all__ = ["WORDS", "did_you_mean", "known_names", "shown", "syntax_refusal"]
+__all__ = ["WORDS", "check_word", "did_you_mean", "known_names", "shown", "syntax_refusal"]
 
-WORDS = ("forall", "exists", "and", "or", "not", "implies", "is", "action", "next", "reward", "abs")
+WORDS = ("forall", "exists", "and", "or", "not", "implies", "is", "state", "action", "next", "reward", "abs")
 
 # Longer words are no misspelling, and comparing them would take time that grows with their square.
 _MAX_WORD = 64
@@ -60,6 +62,19 @@ _LAST_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 def shown(word: str) -> str:
     """The word in quotes; of a very long one its beginning."""
     return repr(word) if len(word) <= _MAX_WORD else f"{word[:_MAX_WORD]!r}..."
+
+
+def check_word(kind: str, name: str) -> None:
+    """Refuse a name of the market's own that no rule could say.
+
+    Raises:
+        RuleError: names what is allowed.
+    """
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", name) or name in WORDS:
+        raise RuleError(
+            f"{kind} {shown(name)}: a name is up to 64 letters, digits and _, begins with no digit, and is no word of "
+            "the language; nothing was loaded; rename it"
+        )
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

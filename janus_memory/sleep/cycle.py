@@ -138,6 +138,7 @@ def run_night(  # noqa: PLR0917  (one call site; each is a port or an input of t
             n_actions=spec.action_size,
             logic=settings.logic,
             memberships=market.memberships,
+            predicates=market.predicates,
         ),
         memory=memory,
         session_id=frozen.session_id,

@@ -33,6 +33,7 @@ _WORDS = (
         "not",
         "implies",
         "is",
+        "state",
         "action",
         "next",
         ".",
