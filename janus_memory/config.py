@@ -161,13 +161,14 @@ class LogicSettings(_Record, frozen=True, kw_only=True):
 
 
 class NeocortexSettings(_Record, frozen=True, kw_only=True):
-    """Schemas and gates (SPEC section 6). `None` means the default that depends on d."""
+    """Schemas and gates (SPEC section 6). `None` means the default that depends on mode, d or the nights."""
 
     mode: Literal["robust", "spec"] = "robust"
-    eta: float = 0.01
+    eta: float | None = None
     eta_s: float | None = None
     nu0: float | None = None
-    tau_rel: float | None = None
+    tau_rel: float = 3.0
+    count_power: float = 0.5
     tau_schema: float = 0.01
     spec_eps: float = 0.01
     tau_recall: float = 0.3

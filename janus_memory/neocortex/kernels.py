@@ -124,7 +124,10 @@ def refresh(covariance: F8, factor: F8, floor: float) -> None:
 
 @_compiled
 def constants(n: float, factor: F8, rule: Rule) -> tuple[float, float, float]:
-    """(nu, spread, offset) of log t_nu(.; mu, f Sigma); nu = inf is the normal density of the spec mode."""
+    """(nu, spread, offset) of a score: log t_nu(.; mu, f Sigma) + count_power log n.
+
+    nu = inf is the normal density of the spec mode.
+    """
     d = factor.shape[0]
     log_det = 0.0
     for j in range(d):
@@ -136,7 +139,7 @@ def constants(n: float, factor: F8, rule: Rule) -> tuple[float, float, float]:
     nu = rule.nu0 + n_eff
     f = 1.0 + 1.0 / n_eff
     offset = math.lgamma(0.5 * (nu + d)) - math.lgamma(0.5 * nu) - 0.5 * d * math.log(nu * math.pi)
-    return nu, nu * f, offset - 0.5 * (log_det + d * math.log(f))
+    return nu, nu * f, offset - 0.5 * (log_det + d * math.log(f)) + rule.count_power * math.log(n)
 
 
 @_compiled

@@ -10,8 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Rule"]
 
-# Below this the threshold of creation is the background itself: in few dimensions densities hardly differ.
-SMALL_DIMENSION = 16
+ETA_ROBUST, ETA_SPEC = 0.002, 0.01
 
 
 class Rule(NamedTuple):
@@ -24,7 +23,8 @@ class Rule(NamedTuple):
         nu0: weight of the prior covariance S0, in points.
         n_cap: (2 - eta_s)/eta_s, the largest effective count.
         log_tau: log tau_rel (added to the background's log-density) or log tau_schema.
-        floor: smallest pivot of a Cholesky factor, in standardised variance.
+        floor: smallest eigenvalue of a covariance whose factor is computed afresh, in standardised variance.
+        count_power: the score of a schema is n^count_power times its density; 0 in the literal rule.
     """
 
     robust: bool
@@ -34,19 +34,21 @@ class Rule(NamedTuple):
     n_cap: float
     log_tau: float
     floor: float
+    count_power: float
 
     @classmethod
     def resolve(cls, settings: NeocortexSettings, d: int, prior_variance: float) -> Rule:
         """The rule for dimension d; `prior_variance` is tr(S0)/d, of which the floor is 1e-9."""
         robust = settings.mode == "robust"
-        eta_s = min(settings.eta, 1.0 / (8 * d)) if settings.eta_s is None else settings.eta_s
-        tau_rel = (1.0 if d < SMALL_DIMENSION else 0.1) if settings.tau_rel is None else settings.tau_rel
+        eta = (ETA_ROBUST if robust else ETA_SPEC) if settings.eta is None else settings.eta
+        eta_s = min(eta, 1.0 / (8 * d)) if settings.eta_s is None else settings.eta_s
         return cls(
             robust=robust,
-            eta=settings.eta,
+            eta=eta,
             eta_s=eta_s,
             nu0=2.0 * d if settings.nu0 is None else settings.nu0,
             n_cap=(2.0 - eta_s) / eta_s,
-            log_tau=math.log(tau_rel if robust else settings.tau_schema),
+            log_tau=math.log(settings.tau_rel if robust else settings.tau_schema),
             floor=1e-9 * prior_variance,
+            count_power=settings.count_power if robust else 0.0,
         )

@@ -62,8 +62,8 @@ def _plain_spec(x: NDArray[np.float64], eta: float, eps: float, tau: float) -> t
 def _plain_robust(x: NDArray[np.float64], b: Background) -> tuple[list[int], list[_Plain]]:
     """The robust rule of section 6, read aloud, with its defaults."""
     d = x.shape[1]
-    eta, eta_s, nu0 = 0.01, min(0.01, 1 / (8 * d)), 2 * d
-    log_tau = math.log(1 if d < 16 else 0.1)
+    eta, eta_s, nu0 = 0.002, min(0.002, 1 / (8 * d)), 2 * d
+    log_tau = math.log(3)
     log_p0 = np.atleast_1d(multivariate_t(b.m0, b.c0, df=d + 3).logpdf(x))
     schemas: list[_Plain] = []
     labels = []
@@ -71,7 +71,8 @@ def _plain_robust(x: NDArray[np.float64], b: Background) -> tuple[list[int], lis
         scores = []
         for k in schemas:
             n_eff = min(k.n, (2 - eta_s) / eta_s)
-            scores.append(multivariate_t(k.mean, (1 + 1 / n_eff) * k.covariance, df=nu0 + n_eff).logpdf(s))
+            law = multivariate_t(k.mean, (1 + 1 / n_eff) * k.covariance, df=nu0 + n_eff)
+            scores.append(law.logpdf(s) + 0.5 * math.log(k.n))
         if not scores or max(scores) < log_tau + floor:
             schemas.append(_Plain(1, s.copy(), b.s0.copy()))
             labels.append(len(schemas) - 1)
