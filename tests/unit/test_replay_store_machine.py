@@ -203,16 +203,15 @@ class StoreMachine(RuleBasedStateMachine):
         model, arrays = self.model, self.store.snapshot()
         held = [model.entries[slot] for slot in range(len(model.entries))]
         rows = Transitions.concatenate([Transitions.empty(SPEC), *(entry.row for entry in held)])
-        assert Transitions.from_arrays(arrays, "buffer/rows/").canonical_bytes() == rows.canonical_bytes()
-        assert arrays["buffer/generation"].tolist() == [entry.generation for entry in held]
-        known = {
-            name: arrays[f"buffer/metadata/{name}"].tolist() for name in ("priority", "violation", "td_error")
-        }
+        for name in ("state", "action", "reward", "next_state", "next_action", "done", "timestamp"):
+            assert arrays[f"slots/{name}"].tobytes() == getattr(rows, name).tobytes()
+        assert arrays["slots/generation"].tolist() == [entry.generation for entry in held]
+        known = {name: arrays[f"slots/{name}"].tolist() for name in ("priority", "violation", "td_error")}
         assert known["priority"] == [entry.priority for entry in held]
         assert known["violation"] == [entry.violation for entry in held]
         assert known["td_error"] == [0.0 if np.isnan(entry.td_error) else entry.td_error for entry in held]
-        assert arrays["buffer/metadata/replay_count"].tolist() == [entry.replays for entry in held]
-        assert arrays["buffer/metadata/last_replayed"].tolist() == [entry.last_replayed for entry in held]
+        assert arrays["slots/replay_count"].tolist() == [entry.replays for entry in held]
+        assert arrays["slots/last_replayed"].tolist() == [entry.last_replayed for entry in held]
 
     @invariant()
     def counts_what_the_model_counts(self) -> None:

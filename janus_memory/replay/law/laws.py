@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LARGEST_PRIORITY",
+    "LEAST_TOTAL",
     "SMALLEST_PRIORITY",
     "half_lives",
     "importance_weights",
@@ -29,6 +30,8 @@ _NANOSECONDS = 1_000_000_000
 # Within these the sums of p^alpha, and of p^alpha 2^exponent over 400 half-lives, stay normal numbers.
 SMALLEST_PRIORITY = 1e-150
 LARGEST_PRIORITY = 1e150
+# Where masses are relative to a time that leaves less, another is taken.
+LEAST_TOTAL = 2.0**-520
 _EXPONENTS = 4096
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from janus_memory.errors import ConfigError, ReplayError
-from janus_memory.replay.law.laws import LARGEST_PRIORITY, SMALLEST_PRIORITY, half_lives, powers, scaled
+from janus_memory.replay.law.laws import LARGEST_PRIORITY, LEAST_TOTAL, SMALLEST_PRIORITY, half_lives, scaled
 from janus_memory.replay.law.sum_tree import SumTree
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from janus_memory.config import ReplaySettings
-    from janus_memory.replay.law.sum_tree import Backend, Sums
+    from janus_memory.replay.law.sum_tree import Backend, Leaves, Tree
     from janus_memory.store.arrays import Arrays
 
     F8 = NDArray[np.float64]
@@ -32,9 +32,6 @@ __all__ = ["Sampler"]
 
 # What lies 2^-500 under the newest is never drawn.
 _HALF_LIVES_AHEAD = 400
-# What `SumTree.inspect` says of entries without a zero or tiny priority.
-_ORDINARY = -2
-_LEAST_TOTAL = 2.0**-520
 
 
 class Sampler:
@@ -45,6 +42,7 @@ class Sampler:
         "_any_flat",
         "_base",
         "_capacity",
+        "_entrance",
         "_flat",
         "_half_life_s",
         "_present",
@@ -78,6 +76,7 @@ class Sampler:
         self._present = np.zeros(1, np.int64)
         self._flat = np.zeros(1, np.bool_)
         self._any_flat = False
+        self._entrance = 0.0, 0.0
 
     def __len__(self) -> int:
         return self._size
@@ -126,7 +125,7 @@ class Sampler:
         slots, priority, factor = self._checked(slots, priority, self._size)
         codes = slots if self._tree.group is None else self._tree.group[slots]
         self._tree.assign(slots, priority, self._masses(slots, factor, codes), codes)
-        self._settle(moved=False)
+        self.settle()
 
     def draw(self, uniforms: F8) -> I4:
         """Slots by inverse CDF in the order of `order`; int32 [B] for uniforms float64 [B] in [0, 1).
@@ -147,9 +146,49 @@ class Sampler:
             )
         return drawn
 
-    def sums(self) -> Sums | None:
-        """The tree's own arrays, the same for life; None where the law has groups, whose arrays grow."""
-        return self._tree.sums() if self._tree.group is None else None
+    @property
+    def arrays(self) -> Tree:
+        """The tree's own arrays; another record once there is room for more domains."""
+        return self._tree.arrays
+
+    @property
+    def recency(self) -> F8:
+        """What the mass of each slot's entry is multiplied by, float64 [capacity], the same array for life; [0] for 1."""
+        return self._recency
+
+    @property
+    def exponent(self) -> float | None:
+        """Alpha; None where masses do not depend on priorities."""
+        return None if self._strategy == "uniform" else self._alpha
+
+    def standing(self) -> tuple[int, float | None, I8 | None]:
+        """Entries; `even`; the groups that have entries and equal shares, int64 [n], None where the law has no groups."""
+        return self._size, self.even(), None if self._tree.group is None else self._present
+
+    @property
+    def ordinary(self) -> bool:
+        """Whether an update can do without more than p^alpha times the recency: no group has zeros for all priorities."""
+        return not (self._any_flat or self._silent)
+
+    def leaves(self) -> Leaves | None:
+        """What `tree_kernels.assign` changes where a new entry changes no other's mass; None for the other laws."""
+        alone = self._tree.group is None and not len(self._timestamp)
+        return self._tree.leaves() if alone else None
+
+    def entrance(self) -> tuple[float, float] | None:
+        """The largest priority and the mass that belongs to it, at which new entries come in; None without a positive one."""
+        priority = self.max_priority()
+        if not self._size or priority < SMALLEST_PRIORITY:
+            return None
+        if priority != self._entrance[0]:
+            one = np.ones(1)
+            mass = one if self._strategy == "uniform" else self._tree.powers(priority * one, self._alpha)
+            self._entrance = priority, float(mass[0])
+        return self._entrance
+
+    def count(self, n: int) -> None:
+        """Count n entries that were written at `entrance` into `leaves`, into the next slots and then the first ones again."""
+        self._size = min(self._size + n, self._capacity)
 
     def even(self) -> float | None:
         """What each entry weighs above its mass, for the uniform half of `mixed`; None for the other strategies."""
@@ -225,7 +264,7 @@ class Sampler:
         """The arguments as arrays, and p^alpha."""
         slots = np.asarray(slots, np.int32)
         priority = np.asarray(priority, np.float64)
-        bad = self._tree.inspect(slots, priority, stop, SMALLEST_PRIORITY, LARGEST_PRIORITY)
+        bad = self._tree.inspect(slots, priority, stop, LARGEST_PRIORITY)
         if bad >= 0:
             raise ReplayError(
                 f"entry {bad} has slot {slots[bad]} and priority {priority[bad]}; slots are 0..{stop - 1} and "
@@ -234,9 +273,7 @@ class Sampler:
             )
         if self._strategy == "uniform":
             return slots, priority, np.ones(len(priority))
-        # Without zeros and tiny numbers this is `powers`, in a third of the time.
-        raised: F8 = np.power(priority, self._alpha) if bad == _ORDINARY else powers(priority, self._alpha)
-        return slots, priority, raised
+        return slots, priority, self._tree.powers(priority, self._alpha)
 
     def _grown(self, slots: I4) -> int:
         """The number of entries after a write; refuses a gap."""
@@ -278,8 +315,11 @@ class Sampler:
         self._silent = bool(ahead.max(initial=0) > _HALF_LIVES_AHEAD)
         self._recency[: self._size] = scaled(part, np.minimum(ahead, _HALF_LIVES_AHEAD))
 
-    def _settle(self, *, moved: bool) -> None:
+    def settle(self) -> None:
         """Weigh all entries anew where what their masses are relative to has changed."""
+        self._settle(moved=False)
+
+    def _settle(self, *, moved: bool) -> None:
         flat = self._tree.positive == 0
         if self._tree.group is not None:
             flat &= self._tree.members > 0
@@ -287,7 +327,7 @@ class Sampler:
             self._flat = flat
             self._any_flat = self._strategy != "uniform" and bool(flat.any())
             self._reweigh()
-        if len(self._timestamp) and (self._silent or self._tree.total() < _LEAST_TOTAL):
+        if len(self._timestamp) and (self._silent or self._tree.total() < LEAST_TOTAL):
             counted = self._flat[0] | (self._tree.priorities[: self._size] > 0)
             base = int(half_lives(self._timestamp[: self._size][counted], self._half_life_s)[0].max())
             if base != self._base:

@@ -7,7 +7,7 @@ leaves. Single writer.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -18,13 +18,36 @@ if TYPE_CHECKING:
 
     F8 = NDArray[np.float64]
     I4 = NDArray[np.int32]
-    Sums = tuple[F8, F8, F8, F8, NDArray[np.int64]]
+    I8 = NDArray[np.int64]
+    Leaves = tuple[F8, F8, F8, F8, F8, F8, I8, I8]
 
-__all__ = ["Backend", "SumTree", "Sums"]
+__all__ = ["Backend", "Leaves", "SumTree", "Tree"]
 
 Backend = Literal["numba", "numpy"]
 
 _FAN_OUT = 16
+
+
+class Tree(NamedTuple):
+    """The arrays of a sum tree by the names that its kernels give them.
+
+    Attributes:
+        masses, ahead, priorities: float64 [leaves]. group: int32 [leaves], or [0] where there is one group.
+        values, sums: float64 [groups * width]. largest: float64 [width]. start: int64 [levels + 1].
+        positive, members: int64 [groups]. marked: uint8 [groups * width].
+    """
+
+    masses: F8
+    ahead: F8
+    priorities: F8
+    group: I4
+    values: F8
+    sums: F8
+    largest: F8
+    start: I8
+    positive: I8
+    members: I8
+    marked: NDArray[np.uint8]
 
 
 class SumTree:
@@ -38,6 +61,7 @@ class SumTree:
         group: int32 [leaves], -1 where a leaf is empty; None where there is one group.
         members: int64 [groups], leaves of each group; kept only where there are groups.
         positive: int64 [groups], leaves of each group whose priority is not zero.
+        arrays: all arrays by name; another record once `reserve` has made room.
     """
 
     __slots__ = (
@@ -48,6 +72,7 @@ class SumTree:
         "_steps",
         "_sums",
         "_values",
+        "arrays",
         "group",
         "masses",
         "members",
@@ -72,6 +97,7 @@ class SumTree:
         self.group = np.full(leaves, -1, np.int32) if grouped else None
         self.members = np.zeros(1, np.int64)
         self.positive = np.zeros(1, np.int64)
+        self.arrays = self._named()
 
     def total(self) -> float:
         """The sum of the masses of the first group."""
@@ -84,20 +110,24 @@ class SumTree:
         totals: F8 = self._sums[last] + self._values[last]
         return totals
 
-    def sums(self) -> Sums:
-        """What a draw reads: masses, those ahead of each in its block, the items above, those ahead of them, the levels."""
-        return self.masses, self._ahead, self._values, self._sums, self._start
+    def leaves(self) -> Leaves:
+        """What `tree_kernels.assign` changes, in its order; the same arrays for life where there is one group."""
+        above = (self._values, self._sums, self._largest, self._start)
+        return (self.priorities, self.masses, self._ahead, *above, self.positive)
 
     def maximum(self) -> float:
         """The largest priority of all leaves."""
-        return float(self._largest[-_FAN_OUT:].max())
+        # Of so few the list's own maximum is the faster one.
+        return float(max(self._largest[-_FAN_OUT:].tolist()))
 
-    def inspect(self, slots: I4, priority: F8, stop: int, smallest: float, largest: float) -> int:
-        """The first entry whose slot is outside 0..stop-1 or whose priority is not in 0..largest; -1 for none.
+    def inspect(self, slots: I4, priority: F8, stop: int, largest: float) -> int:
+        """The first entry whose slot is outside 0..stop-1 or whose priority is not in 0..largest; -1 for none."""
+        return int(self._steps.inspect(slots, priority, stop, largest))
 
-        -2 where besides no priority is below `smallest`.
-        """
-        return int(self._steps.inspect(slots, priority, stop, smallest, largest))
+    def powers(self, priority: F8, alpha: float) -> F8:
+        """p^alpha of checked priorities, as `laws.powers`; float64 [n]."""
+        masses: F8 = self._steps.powers(priority, alpha)
+        return masses
 
     def reserve(self, groups: int) -> None:
         """Make room for groups 0..groups-1."""
@@ -110,13 +140,14 @@ class SumTree:
             self._marked = np.zeros(len(self._sums), np.uint8)
             self.members = np.concatenate([self.members, np.zeros(more, np.int64)])
             self.positive = np.concatenate([self.positive, np.zeros(more, np.int64)])
+            self.arrays = self._named()
 
     def assign(self, slots: I4, priority: F8, mass: F8, group: I4) -> None:
         """Write leaves in the order given and recompute what lies above them; groups must have been reserved."""
         above = (self._values, self._sums, self._largest, self._start)
         if self.group is None:
             leaves = (self.priorities, self.masses, self._ahead)
-            self._steps.assign(slots, priority, mass, *leaves, *above, self.positive, self._marked)
+            self._steps.assign(slots, priority, mass, *leaves, *above, self.positive)
         else:
             grouped = (self.priorities, self.masses, self._ahead, self.group)
             counts = (self.positive, self.members)
@@ -125,7 +156,9 @@ class SumTree:
     def descend(self, uniforms: F8, size: int, even: float | None) -> I4 | None:
         """Draw leaves of 0..size-1 by inverse CDF, each weighing `even` above its mass; None: a bad uniform."""
         out = np.empty(len(uniforms), np.int32)
-        good = self._steps.descend(uniforms, *self.sums(), size, even, out)
+        good = self._steps.descend(
+            uniforms, self._ahead, self._values, self._sums, self._start, size, even, out
+        )
         return out if good else None
 
     def descend_grouped(self, uniforms: F8, present: NDArray[np.int64]) -> I4 | None:
@@ -149,6 +182,21 @@ class SumTree:
         for first in self._start[:-1]:
             self._largest[first : first + len(level)] = level
             level = _filled(level).reshape(-1, _FAN_OUT).max(axis=1)
+
+    def _named(self) -> Tree:
+        return Tree(
+            self.masses,
+            self._ahead,
+            self.priorities,
+            np.zeros(0, np.int32) if self.group is None else self.group,
+            self._values,
+            self._sums,
+            self._largest,
+            self._start,
+            self.positive,
+            self.members,
+            self._marked,
+        )
 
     def _sum_up(self, base: int, level: F8) -> None:
         """Write the levels of the group that begins at `base`, from the totals of its blocks of leaves on."""

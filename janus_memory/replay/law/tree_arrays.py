@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from janus_memory.replay.law.laws import SMALLEST_PRIORITY
+from janus_memory.replay.law.power import raised
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -17,18 +20,22 @@ if TYPE_CHECKING:
     I8 = NDArray[np.int64]
     U1 = NDArray[np.uint8]
 
-__all__ = ["assign", "assign_grouped", "descend", "descend_grouped", "inspect"]
+__all__ = ["assign", "assign_grouped", "descend", "descend_grouped", "inspect", "powers"]
 
 _CHILDREN = np.arange(16)
 _BELOW = 1.0 - 2.0**-53
 
 
-def inspect(slots: I4, priority: F8, stop: int, smallest: float, largest: float) -> int:
+def inspect(slots: I4, priority: F8, stop: int, largest: float) -> int:
     """As `tree_kernels.inspect`."""
     good = (slots >= 0) & (slots < stop) & (priority >= 0) & (priority <= largest)
-    if not good.all():
-        return int(good.argmin())
-    return -2 if (priority >= smallest).all() else -1
+    return -1 if good.all() else int(good.argmin())
+
+
+def powers(priority: F8, alpha: float) -> F8:
+    """As `tree_kernels.powers`."""
+    masses: F8 = raised(np.maximum(priority, SMALLEST_PRIORITY), alpha) * (priority > 0)
+    return masses
 
 
 def assign(  # noqa: PLR0917  (the kernel's arguments)
@@ -43,7 +50,6 @@ def assign(  # noqa: PLR0917  (the kernel's arguments)
     largest: F8,
     start: I8,
     positive: I8,
-    marked: U1,  # noqa: ARG001  (the kernel's arguments)
 ) -> None:
     """As `tree_kernels.assign`."""
     kept = _last_of_each(slots)
@@ -125,7 +131,6 @@ def _raise(block: I4, owner: I4, values: F8, sums: F8, largest: F8, start: I8) -
 
 def descend(  # noqa: PLR0917  (the kernel's arguments)
     uniforms: F8,
-    masses: F8,
     ahead: F8,
     values: F8,
     sums: F8,
@@ -146,13 +151,13 @@ def descend(  # noqa: PLR0917  (the kernel's arguments)
     for level in range(len(start) - 2, -1, -1):
         target, place = _step(sums, values, none + start[level], covered, size, extra, target, place)
         covered /= 16.0
-    out[:] = _step(ahead, masses, none, 1.0, size, extra, target, place)[1]
+    out[:] = _step(ahead, None, none, 1.0, size, extra, target, place)[1]
     return True
 
 
 def _step(  # noqa: PLR0917  (the kernel's arguments)
     sums: F8,
-    values: F8,
+    values: F8 | None,
     first: I8,
     covered: float,
     size: int,
@@ -165,6 +170,8 @@ def _step(  # noqa: PLR0917  (the kernel's arguments)
     rest = np.maximum(size - 16.0 * covered * place, 0.0)[:, None]
     before = sums[at[:, None] + _CHILDREN] + even * np.minimum(covered * _CHILDREN, rest)
     k = (before[:, 1:] <= target[:, None]).sum(axis=1)
+    if values is None:
+        return target, 16 * place + k
     value = values[at + k] + even * np.clip(rest[:, 0] - covered * k, 0.0, covered)
     target = np.minimum(target - before[np.arange(len(k)), k], value * _BELOW)
     return target, 16 * place + k

@@ -15,7 +15,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["assign", "assign_grouped", "descend", "descend_grouped", "inspect"]
+from janus_memory.replay.law.laws import SMALLEST_PRIORITY
+from janus_memory.replay.law.power import power
+
+__all__ = ["assign", "assign_grouped", "descend", "descend_grouped", "inspect", "powers"]
 
 F8 = NDArray[np.float64]
 I4 = NDArray[np.int32]
@@ -40,17 +43,24 @@ def _compiled(function: _Function) -> _Function:
 
 
 @_compiled
-def inspect(slots: I4, priority: F8, stop: int, smallest: float, largest: float) -> int:
-    """The first entry whose slot is outside 0..stop-1 or whose priority is not in 0..largest; -1 for none.
-
-    -2 where besides no priority is below `smallest`.
-    """
-    ordinary = True
+def inspect(slots: I4, priority: F8, stop: int, largest: float) -> int:
+    """The first entry whose slot is outside 0..stop-1 or whose priority is not in 0..largest; -1 for none."""
     for i in range(slots.size):
         if not (0 <= slots[i] < stop and 0.0 <= priority[i] <= largest):
             return i
-        ordinary &= priority[i] >= smallest
-    return -2 if ordinary else -1
+    return -1
+
+
+@_compiled
+def powers(priority: F8, alpha: float) -> F8:
+    """p^alpha of checked priorities, as `laws.powers`; float64 [n]."""
+    out = np.empty(priority.size)
+    for i in range(priority.size):
+        p = priority[i]
+        # Not max(), which is no vector instruction.
+        normal = p if p > SMALLEST_PRIORITY else SMALLEST_PRIORITY  # noqa: FURB136
+        out[i] = power(normal, alpha) if p > 0.0 else 0.0
+    return out
 
 
 @_compiled
@@ -66,7 +76,6 @@ def assign(  # noqa: PLR0917  (a kernel takes its arrays one by one)
     largest: F8,
     start: I8,
     positive: I8,
-    marked: U1,
 ) -> None:
     """Write leaves in the order given (of a slot twice the last counts) and recompute every block above them.
 
@@ -82,33 +91,63 @@ def assign(  # noqa: PLR0917  (a kernel takes its arrays one by one)
         largest: [width], the largest priority below each item.
         start: [levels + 1].
         positive: [1], how many priorities are not zero.
-        marked: [width], all 0 before and after.
     """
-    dirty = np.empty(slots.size, np.uint64)
-    m = 0
     more = 0
     for i in range(slots.size):
         s = np.uint64(slots[i])
         more += int(priority[i] > 0.0) - int(priorities[s] > 0.0)
         priorities[s] = priority[i]
         masses[s] = mass[i]
-        block = s // _16
-        dirty[m] = block
-        m += 1 - marked[block]
-        marked[block] = 1
     positive[0] += more
-    for i in range(m):
-        first = _16 * dirty[i]
+    _add_up(slots, _4, masses, ahead, priorities, values, largest)
+    for level in range(start.size - 1):
+        items = slice(start[level], start[level + 1])
+        # The highest block has no item above it: its total is its last sum and value.
+        above = slice(start[level + 1], start[-1])
+        shift = np.uint64(4 * level + 8)
+        _add_up(slots, shift, values[items], sums[items], largest[items], values[above], largest[above])
+
+
+@_compiled
+def _add_up(  # noqa: PLR0917  (a kernel takes its arrays one by one)
+    slots: I4,
+    shift: np.uint64,
+    items: F8,
+    before: F8,
+    tops: F8,
+    totals: F8,
+    largest: F8,
+) -> None:
+    """Recompute the blocks of a level that lie above these slots, or all of them where there are fewer.
+
+    Args:
+        slots: int32 [n]; a slot's block is slot >> shift.
+        shift: 4 for the leaves, and 4 more for each level above.
+        items: the level's values.
+        before: the values before each item in its block.
+        tops: the largest priority of each item.
+        totals: the block's total, an item of the level above; [0] above the highest.
+        largest: the largest priority of each block; [0] above the highest.
+    """
+    blocks = items.size // 16
+    whole = blocks <= slots.size
+    last = np.uint64(blocks)
+    for i in range(blocks if whole else slots.size):
+        block = np.uint64(i) if whole else np.uint64(slots[i]) >> shift
+        # Slots that follow one another share a block.
+        if block == last:
+            continue
+        last = block
+        first = _16 * block
         total = 0.0
         top = 0.0
         for c in range(_16):
-            ahead[first + c] = total
-            total += masses[first + c]
-            top = max(top, priorities[first + c])
-        values[dirty[i]] = total
-        largest[dirty[i]] = top
-        marked[dirty[i]] = 0
-    _raise(dirty, None, m, values, sums, largest, start, marked)
+            before[first + c] = total
+            total += items[first + c]
+            top = max(top, tops[first + c])
+        if totals.size:
+            totals[block] = total
+            largest[block] = top
 
 
 @_compiled
@@ -190,7 +229,7 @@ def assign_grouped(  # noqa: PLR0917  (a kernel takes its arrays one by one)
 @_compiled
 def _raise(  # noqa: PLR0917  (a kernel takes its arrays one by one)
     dirty: NDArray[np.uint64],
-    owner: I4 | None,
+    owner: I4,
     m: int,
     values: F8,
     sums: F8,
@@ -200,16 +239,14 @@ def _raise(  # noqa: PLR0917  (a kernel takes its arrays one by one)
 ) -> None:
     """Recompute what lies above the m changed items `dirty` of the lowest level; `owner` [m] are their groups."""
     width = largest.size
-    base = np.uint64(0)
     for level in range(start.size - 1):
         here = np.uint64(start[level])
         above = np.uint64(start[level + 1])
         kept = 0
         for i in range(m):
             block = dirty[i] // _16
-            if owner is not None:
-                base = np.uint64(owner[i] * width)
-                owner[kept] = owner[i]
+            base = np.uint64(owner[i] * width)
+            owner[kept] = owner[i]
             dirty[kept] = block
             kept += 1 - marked[base + here + block]
             marked[base + here + block] = 1
@@ -217,8 +254,7 @@ def _raise(  # noqa: PLR0917  (a kernel takes its arrays one by one)
         for i in range(m):
             block = dirty[i]
             first = here + _16 * block
-            if owner is not None:
-                base = np.uint64(owner[i] * width)
+            base = np.uint64(owner[i] * width)
             marked[base + here + block] = 0
             total = 0.0
             top = 0.0
@@ -235,7 +271,6 @@ def _raise(  # noqa: PLR0917  (a kernel takes its arrays one by one)
 @_compiled
 def descend(  # noqa: PLR0917  (a kernel takes its arrays one by one)
     uniforms: F8,
-    masses: F8,
     ahead: F8,
     values: F8,
     sums: F8,
@@ -248,7 +283,6 @@ def descend(  # noqa: PLR0917  (a kernel takes its arrays one by one)
 
     Args:
         uniforms: float64 [B].
-        masses: [leaves].
         ahead: [leaves].
         values: [width].
         sums: [width].
@@ -272,7 +306,7 @@ def descend(  # noqa: PLR0917  (a kernel takes its arrays one by one)
     for level in range(start.size - 2, -1, -1):
         _step(sums, values, None, np.uint64(start[level]), covered, size, even, target, place)
         covered /= 16.0
-    _step(ahead, masses, None, np.uint64(0), 1.0, size, even, target, place)
+    _step(ahead, None, None, np.uint64(0), 1.0, size, even, target, place)
     for i in range(n):
         out[i] = place[i]
     return True
@@ -281,7 +315,7 @@ def descend(  # noqa: PLR0917  (a kernel takes its arrays one by one)
 @_compiled
 def _step(  # noqa: PLR0917  (a kernel takes its arrays one by one)
     sums: F8,
-    values: F8,
+    values: F8 | None,
     base: NDArray[np.uint64] | None,
     first: np.uint64,
     covered: float,
@@ -293,7 +327,8 @@ def _step(  # noqa: PLR0917  (a kernel takes its arrays one by one)
     """Move each draw from its block to the last item of it that has no more than the target before it.
 
     An item covers `covered` leaves. The target goes on below as what is left of it, kept under the item's own
-    value whatever the rounding, so that no item without mass is ever reached.
+    value whatever the rounding, so that no item without mass is ever reached. Below the leaves there is nothing to go
+    on to: their `values` are None.
     """
     for i in range(place.size):
         t = target[i]
@@ -306,7 +341,8 @@ def _step(  # noqa: PLR0917  (a kernel takes its arrays one by one)
             k += _4 * np.uint64(sums[at + k + _4] <= t)
             k += _2 * np.uint64(sums[at + k + _2] <= t)
             k += _1 * np.uint64(sums[at + k + _1] <= t)
-            target[i] = min(t - sums[at + k], values[at + k] * _BELOW)
+            if values is not None:
+                target[i] = min(t - sums[at + k], values[at + k] * _BELOW)
         else:
             rest = max(size - 16.0 * covered * place[i], 0.0)
             # The leaves before item k, as a float64 beside k: exact, and no conversion in the chain.
@@ -323,9 +359,10 @@ def _step(  # noqa: PLR0917  (a kernel takes its arrays one by one)
             inside = sums[at + k + _1] + even * min(leaves + covered, rest) <= t
             leaves += covered if inside else 0.0
             k += _1 if inside else _0
-            before = sums[at + k] + even * min(leaves, rest)
-            value = values[at + k] + even * min(max(rest - leaves, 0.0), covered)
-            target[i] = min(t - before, value * _BELOW)
+            if values is not None:
+                before = sums[at + k] + even * min(leaves, rest)
+                value = values[at + k] + even * min(max(rest - leaves, 0.0), covered)
+                target[i] = min(t - before, value * _BELOW)
         place[i] = _16 * place[i] + k
 
 

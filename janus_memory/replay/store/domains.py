@@ -19,12 +19,14 @@ from janus_memory.transition import ID_BYTES
 if TYPE_CHECKING:
     from janus_memory.replay.law.sum_tree import Backend
 
-__all__ = ["Domains"]
+__all__ = ["KNOWN", "Domains", "look_up", "place"]
 
 _WORDS = ID_BYTES // 8
+_NAME = np.dtype(f"S{ID_BYTES}")
+_NAME_WORDS = np.dtype((np.uint64, (_WORDS,)))
 _NOBODY = -1
 # What a look-up does with a name that is not in the table: it stops, or gives it a place.
-_KNOWN, _NEW = False, True
+KNOWN, NEW = False, True
 # The table has at least this many places for each name, and a power of two of them.
 _SPARE = 4
 # Odd factors: the hash of a name is the sum of its words times these, of which the high bits are well mixed.
@@ -69,7 +71,7 @@ class Domains:
     def place(self, slots: I4, codes: I4) -> None:
         """Slots were overwritten by rows of these domains, in the order given; who has no row left leaves."""
         if self._compiled:
-            _place(slots, codes, self.code, self._rows)
+            place(slots, codes, self.code, self._rows)
         else:
             taken = np.unique(slots)
             left = self.code[taken]
@@ -77,8 +79,31 @@ class Domains:
             size = len(self._rows)
             self._rows += np.bincount(self.code[taken], minlength=size)
             self._rows -= np.bincount(left[left >= 0], minlength=size)
+        self.release()
+
+    def release(self) -> None:
+        """Give the codes of the domains that have no row left back."""
         if len(self._code) > np.count_nonzero(self._rows):
-            self._release()
+            for name, code in list(self._code.items()):
+                if not self._rows[code]:
+                    del self._code[name]
+                    self._name[code] = b""
+                    heapq.heappush(self._free, code)
+            self._remember()
+
+    def learn(self, name: bytes) -> None:
+        """Take in a name that is new; without a row of its own it is gone at the next `release`."""
+        self._intern(name)
+        self._remember()
+
+    def known(self) -> tuple[U8, I4, I8]:
+        """What `look_up` and `place` take of the names known now: their words by code, the table, their rows."""
+        return self._words, self._table, self._rows
+
+    @staticmethod
+    def words_of(names: NDArray[np.bytes_]) -> U8:
+        """Names as `look_up` takes them; uint64 [n, words of a name]."""
+        return np.ascontiguousarray(names, _NAME).view(_NAME_WORDS)
 
     def by_name(self) -> dict[str, int]:
         """Rows of each domain, by its name, in the order of the names."""
@@ -109,13 +134,12 @@ class Domains:
 
     def _looked_up(self, names: NDArray[np.bytes_]) -> I4:
         """One compiled pass, interrupted by the names that are new."""
-        words = np.ascontiguousarray(names, f"S{ID_BYTES}").view(np.uint64).reshape(len(names), _WORDS)
+        words = self.words_of(names)
         codes = np.empty(len(names), np.int32)
-        row = _look_up(words, 0, codes, self._words, self._table, _KNOWN)
+        row = look_up(words, 0, codes, self._words, self._table, KNOWN)
         while row < len(names):
-            self._intern(names[row])
-            self._remember()
-            row = _look_up(words, row, codes, self._words, self._table, _KNOWN)
+            self.learn(names[row])
+            row = look_up(words, row, codes, self._words, self._table, KNOWN)
         return codes
 
     def _run_by_run(self, names: NDArray[np.bytes_]) -> I4:
@@ -145,15 +169,7 @@ class Domains:
             self._words = self.snapshot().view(np.uint64).reshape(len(self._name), _WORDS)
             held = np.array(sorted(self._code.values()), np.int32)
             self._table = np.full(_SPARE << len(held).bit_length(), _NOBODY, np.int32)
-            _look_up(self._words[held], 0, held, self._words, self._table, _NEW)
-
-    def _release(self) -> None:
-        for name, code in list(self._code.items()):
-            if not self._rows[code]:
-                del self._code[name]
-                self._name[code] = b""
-                heapq.heappush(self._free, code)
-        self._remember()
+            look_up(self._words[held], 0, held, self._words, self._table, NEW)
 
 
 def _compiled(function: _Function) -> _Function:
@@ -163,7 +179,7 @@ def _compiled(function: _Function) -> _Function:
 
 
 @_compiled
-def _look_up(  # noqa: PLR0917  (a kernel takes its arrays one by one)
+def look_up(  # noqa: C901, PLR0917  (one flat loop; a kernel takes its arrays one by one)
     names: U8, first: int, codes: I4, words: U8, table: I4, new: bool
 ) -> int:
     """Look names up by linear probing, from row `first` on; the row of the first that is missing, or n.
@@ -183,6 +199,14 @@ def _look_up(  # noqa: PLR0917  (a kernel takes its arrays one by one)
     last = np.uint64(table.size - 1)
     for i in range(first, n):
         row = np.uint64(i)
+        if i > first and not new:
+            # Rows of one domain mostly follow one another.
+            different = np.uint64(0)
+            for j in range(_WORDS):
+                different |= names[row, j] ^ names[row - np.uint64(1), j]
+            if different == 0:
+                codes[row] = codes[row - np.uint64(1)]
+                continue
         mixed = np.uint64(0)
         for j in range(_WORDS):
             mixed += names[row, j] * _MIX[j]
@@ -204,10 +228,23 @@ def _look_up(  # noqa: PLR0917  (a kernel takes its arrays one by one)
 
 
 @_compiled
-def _place(slots: I4, codes: I4, code: I4, rows: I8) -> None:
+def place(slots: I4, codes: I4, code: I4, rows: I8) -> bool:
+    """Move each slot's row from the domain that `code` says to that of `codes`; whether a domain may have lost its last.
+
+    Args:
+        slots: int32 [n].
+        codes: int32 [n].
+        code: int32 [capacity], of each slot; -1 where there is no row. Changed in place.
+        rows: int64 [D], of each domain. Changed in place.
+    """
+    gone = False
     for i in range(slots.size):
-        left = code[slots[i]]
-        if left >= 0:
-            rows[left] -= 1
-        code[slots[i]] = codes[i]
-        rows[codes[i]] += 1
+        slot = np.uint64(slots[i])
+        left, new = code[slot], codes[i]
+        if left != new:
+            code[slot] = new
+            rows[new] += 1
+            if left >= 0:
+                rows[left] -= 1
+                gone |= rows[left] == 0
+    return gone

@@ -81,6 +81,14 @@ class Evictor:
         self._arrived += len(slots)
         return slots
 
+    def turn(self) -> int | None:
+        """The slot of the next row where rows follow one another around the ring; None where each is chosen."""
+        return self._arrived % self.capacity if self.kind == "fifo" else None
+
+    def count(self, n: int) -> None:
+        """Count n rows that were taken in from `turn` on."""
+        self._arrived += n
+
     def on_priority(self, slots: NDArray[np.int32], priority: NDArray[np.float64]) -> None:
         """Take note of new priorities; of a slot named twice the last one stays.
 
@@ -89,7 +97,7 @@ class Evictor:
         """
         slots, priority = np.ascontiguousarray(slots, np.int32), np.ascontiguousarray(priority, np.float64)
         # One pass for both: this is on the path of every update.
-        row = inspect(slots, priority, len(self), 0.0, _LARGEST)
+        row = inspect(slots, priority, len(self), _LARGEST)
         if row >= 0:
             raise ReplayError(
                 f"row {row} gives priority {priority[row]} to slot {slots[row]} of {len(self)} rows; nothing was "

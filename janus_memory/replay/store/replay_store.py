@@ -16,17 +16,19 @@ import numpy as np
 
 from janus_memory.config import Eviction, ReplaySettings  # noqa: TC001  (msgspec reads the annotations)
 from janus_memory.errors import CheckpointError, InsufficientData, ReplayError
-from janus_memory.hippocampus.ring import Ring
 from janus_memory.replay.compression import check_compression
-from janus_memory.replay.law.laws import importance_weights
 from janus_memory.replay.law.sampler import Sampler
 from janus_memory.replay.priorities import priority_quantiles
 from janus_memory.replay.store import passes
+from janus_memory.replay.store.admitting import Admitting
 from janus_memory.replay.store.batch import ReplayBatch
 from janus_memory.replay.store.domains import Domains
-from janus_memory.replay.store.drawing import Drawing
+from janus_memory.replay.store.drawing import Drawing, weighed
 from janus_memory.replay.store.eviction import Evictor
 from janus_memory.replay.store.generator import generator_state, new_generator, restore_generator
+from janus_memory.replay.store.held import held
+from janus_memory.replay.store.revising import revise
+from janus_memory.replay.store.slots import NOTHING, Slots, check_values
 from janus_memory.replay.store.stats import ReplayStats
 from janus_memory.store.arrays import subtree
 from janus_memory.store.tensors import read_tensors, write_tensors
@@ -54,6 +56,7 @@ _EVICTION: dict[Strategy, Eviction] = {
     "mixed": "fifo",
     "domain_balanced": "largest_domain",
 }
+_F4 = np.dtype(np.float32)
 
 
 def eviction_of(strategy: Strategy, eviction: Eviction | None) -> Eviction:
@@ -61,7 +64,7 @@ def eviction_of(strategy: Strategy, eviction: Eviction | None) -> Eviction:
     return eviction or _EVICTION[strategy]
 
 
-class _Settings(msgspec.Struct, frozen=True, kw_only=True):
+class _Settings(msgspec.Struct, frozen=True):
     """What a snapshot belongs to."""
 
     spec: MarketSpec
@@ -102,23 +105,25 @@ class ReplayStore:
         Raises:
             ConfigError: a capacity below one row, or a setting that no law is defined for.
         """
-        check_compression(replay.compression)
-        self.spec = spec
-        self.capacity = capacity
-        self.eviction = eviction_of(replay.strategy, eviction)
-        self._settings = _Settings(spec=spec, capacity=capacity, replay=replay, eviction=self.eviction)
-        self._compression, self._normalise = replay.compression, replay.normalise
-        self._law = (replay.lambda_logic, replay.lambda_reward, replay.priority_floor)
-        self._gather = passes.gather if backend == "numba" else passes.gather_numpy
-        self._judge = passes.judge if backend == "numba" else passes.judge_numpy
+        self._configure(_Settings(spec, capacity, replay, eviction_of(replay.strategy, eviction)), backend)
         self._generator = new_generator(seed)
-        self._lock = threading.Lock()
+        self._total_replays = self._stale_updates = 0
         self._sampler = Sampler(capacity, replay, backend)
         self._evictor = Evictor(self.eviction, capacity)
         self._domains = Domains(capacity, backend)
-        self._judged = np.zeros(capacity, np.bool_)
-        self._total_replays = self._stale_updates = 0
-        self._attach(Ring(spec, capacity))
+        self._slots = Slots(spec, capacity, backend)
+        self._attach()
+
+    def _configure(self, settings: _Settings, backend: Backend) -> None:
+        """Take over what does not change."""
+        replay = settings.replay
+        check_compression(replay.compression)
+        self._settings = settings
+        self.spec, self.capacity, self.eviction = settings.spec, settings.capacity, settings.eviction
+        self._compression, self._normalise = replay.compression, replay.normalise
+        self._law = (replay.lambda_logic, replay.lambda_reward, replay.priority_floor)
+        self._compiled = backend == "numba"
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._sampler)
@@ -144,19 +149,21 @@ class ReplayStore:
             WireError: a column is not shaped for this market; nothing was written.
             ReplayError: a reward that is not finite, a violation outside [0, 1]; nothing was written.
         """
-        n = len(rows)
-        v = np.zeros(n, np.float32) if violation is None else _column("violation", violation, n)
-        _check_values(_column("reward", rows.reward, n), v)
+        new = self._slots.incoming(rows)
+        v = NOTHING if violation is None else _column("violation", violation, len(rows))
         with self._lock:
-            self._ring.checked(rows)
+            if self._admitting is not None:
+                slots = self._admitting.take_in(new, v, rows.domain)
+                if slots is not None:
+                    return slots
+            check_values(new.reward, v)
             codes = self._domains.codes(rows.domain)
-            priority = np.full(n, self._sampler.max_priority())
-            slots = self._evictor.admit(priority, rows.timestamp, codes, self._generator)
-            self._ring.write(rows, slots)
-            self._sampler.write(slots, priority, codes, rows.timestamp)
-            self._target.priority[slots] = priority
-            self._target.violation[slots] = v
-            self._judged[slots] = False
+            priority = np.full(len(codes), self._sampler.max_priority())
+            slots = self._evictor.admit(priority, new.timestamp, codes, self._generator)
+            self._slots.write(new, slots, self._sampler.max_priority(), v)
+            self._sampler.write(slots, priority, codes, new.timestamp)
+            if self._sampler.arrays is not self._bound:
+                self._bind()
             self._domains.place(slots, codes)
         return slots
 
@@ -178,23 +185,19 @@ class ReplayStore:
                     f"market {self.spec.name}: {n} rows were asked of an empty replay store; nothing was changed; "
                     "insert transitions first"
                 )
-            slots, share, rows = self._drawn(self._generator.random(n), size, now_ns)
-            smallest = self._sampler.min_probability() if self._normalise == "buffer" else 0.0
             self._total_replays += n
-        weight = importance_weights(share, size, beta, self._normalise, smallest)
+            uniforms, weighing = self._generator.random(n), (beta, self._over(size))
+            if self._drawing is not None:
+                return self._drawing.batch(uniforms, self._sampler.standing(), weighing, now_ns)
+            slots = self._sampler.draw(uniforms)
+            share = self._sampler.probability(slots)
+            rows = passes.gather(self._source, slots, now_ns, *self._stamps)
         return ReplayBatch(
-            slots,
-            rows.generation,
-            share,
-            weight.astype(np.float32),
-            rows.state,
-            rows.action,
-            rows.reward,
-            rows.next_state,
-            rows.next_action,
-            rows.done,
-            rows.timestamp,
-            self._compression,
+            slot=slots,
+            probability=share,
+            weight=weighed(share, *weighing),
+            compression=self._compression,
+            **rows._asdict(),
         )
 
     def update(self, drawn: Drawn, td_error: ArrayLike, violation: ArrayLike | None = None) -> int:
@@ -215,9 +218,9 @@ class ReplayStore:
             ReplayError: columns of different lengths, a slot that holds nothing, a TD error that is not finite,
                 a violation outside [0, 1]; nothing was changed.
         """
-        slots = np.asarray(drawn[0], np.int32)
+        slots = np.ascontiguousarray(drawn[0], np.int32)
         n = len(slots)
-        generations = np.asarray(drawn[1], np.uint32)
+        generations = np.ascontiguousarray(drawn[1], np.uint32)
         if generations.shape != slots.shape:
             raise ReplayError(
                 f"`generation` has shape {generations.shape} for {n} slots; the store is unchanged; pass the batch "
@@ -226,8 +229,15 @@ class ReplayStore:
         td = _column("td_error", td_error, n)
         v = None if violation is None else _column("violation", violation, n)
         with self._lock:
-            kept, p = self._judge(self._target, slots, generations, td, v, len(self._sampler), self._law)
-            self._sampler.reprioritize(kept, p)
+            size = len(self._sampler)
+            if self._held is not None and self._sampler.ordinary:
+                law = (*self._law, self._sampler.exponent)
+                kept, p, calm = revise(self._held, slots, generations, td, v, size, law)
+                if not calm:
+                    self._sampler.settle()
+            else:
+                kept, p = passes.judge(self._target, slots, generations, td, v, size, self._law)
+                self._sampler.reprioritize(kept, p)
             if self.eviction == "lowest_priority":  # the others would check priorities for nothing
                 self._evictor.on_priority(kept, p)
             stale = n - len(kept)
@@ -243,8 +253,7 @@ class ReplayStore:
         """The store's numbers of now. O(len)."""
         with self._lock:
             held = slice(0, len(self._sampler))
-            judged = self._judged[held]
-            loss = self._target.td_error[held][judged]
+            loss = self._target.td_error[held][self._target.judged[held]]
             return ReplayStats(
                 size=len(self._sampler),
                 total_replays=self._total_replays,
@@ -264,11 +273,14 @@ class ReplayStore:
                 "generator": generator_state(self._generator),
                 "domains": self._domains.snapshot(),
                 "code": self._domains.code[held].copy(),
-                "judged": self._judged[held].copy(),
                 "counters": np.array([self._total_replays, self._stale_updates], np.int64),
             }
-            parts = (("buffer/", self._ring), ("sampler/", self._sampler), ("evictor/", self._evictor))
-            return own | {prefix + name: v for prefix, part in parts for name, v in part.snapshot().items()}
+            parts = {
+                "slots/": self._slots.snapshot(len(self._sampler)),
+                "sampler/": self._sampler.snapshot(),
+                "evictor/": self._evictor.snapshot(),
+            }
+            return own | {prefix + name: v for prefix, part in parts.items() for name, v in part.items()}
 
     @classmethod
     def restore(
@@ -286,20 +298,14 @@ class ReplayStore:
         Raises:
             CheckpointError: the snapshot belongs to other settings, or lacks a part.
         """
-        store = cls(spec, capacity, replay, eviction, 0, backend=backend)
+        settings = _Settings(spec, capacity, replay, eviction_of(replay.strategy, eviction))
         kept = _settings_of(arrays)
-        if kept != store._settings:
+        if kept != settings:
             raise CheckpointError(
-                f"the replay store was saved under {kept}, and is asked for under {store._settings}; nothing was "
+                f"the replay store was saved under {kept}, and is asked for under {settings}; nothing was "
                 "restored; use the settings it was saved under, or start with an empty store"
             )
-        try:
-            store._take_over(arrays, backend)
-        except KeyError as error:
-            raise CheckpointError(
-                f"the replay store's snapshot lacks {error}; nothing was restored; use an older snapshot"
-            ) from error
-        return store
+        return cls._restored(kept, arrays, backend, own=False)
 
     def save(self, path: Path) -> None:
         """Write the snapshot to a file, atomically."""
@@ -313,53 +319,62 @@ class ReplayStore:
             CheckpointError: the file is not one that `save` wrote; nothing was changed.
         """
         arrays = read_tensors(path)
-        kept = _settings_of(arrays)
-        return cls.restore(kept.spec, kept.capacity, kept.replay, kept.eviction, arrays, backend=backend)
+        return cls._restored(_settings_of(arrays), arrays, backend, own=True)
 
-    def _drawn(
-        self, uniforms: NDArray[np.float64], size: int, now_ns: int
-    ) -> tuple[NDArray[np.int32], NDArray[np.float64], passes.Source]:
-        """Slots drawn from `size` entries, their P and their rows, counted and stamped."""
-        if self._drawing is not None:
-            return self._drawing.rows(uniforms, size, self._sampler.even(), now_ns)
-        slots = self._sampler.draw(uniforms)
-        rows = self._gather(self._source, slots, now_ns, *self._stamps)
-        return slots, self._sampler.probability(slots), rows
+    def _over(self, size: int) -> float | None:
+        """Of which P the weight shall be 1 (E10); None for the least of the batch."""
+        if self._normalise == "batch":
+            return None
+        return self._sampler.min_probability() if self._normalise == "buffer" else 1.0 / size
 
-    def _attach(self, ring: Ring) -> None:
-        """Make a ring's arrays this store's own; they are allocated once and written in place."""
-        rows, known = ring.columns, ring.metadata
-        self._ring = ring
-        self._source = passes.Source(
-            rows.state,
-            rows.action,
-            rows.reward,
-            rows.next_state,
-            rows.next_action,
-            rows.done,
-            rows.timestamp,
-            ring.generation,
+    def _attach(self) -> None:
+        """Hold the parts' arrays, which are allocated once and written in place, where calls on them begin."""
+        slots = self._slots
+        self._source, self._target, self._stamps = slots.source, slots.target, slots.stamps
+        self._bind()
+        self._admitting = (
+            Admitting(slots, self._domains, self._sampler, self._evictor) if self._compiled else None
         )
-        self._target = passes.Judged(
-            ring.generation, rows.reward, known.td_error, known.violation, known.priority, self._judged
-        )
-        self._stamps = (known.replay_count, known.last_replayed)
-        sums = self._sampler.sums() if self._gather is passes.gather else None
-        self._drawing = None if sums is None else Drawing(sums, self._source, *self._stamps)
 
-    def _take_over(self, arrays: Mapping[str, NDArray[np.generic]], backend: Backend) -> None:
-        """Become the store of a snapshot."""
+    def _bind(self) -> None:
+        """Hand the arrays to the compiled calls; again where the sampler has made room for more domains."""
+        self._bound, parts = (
+            self._sampler.arrays,
+            (self._sampler.recency, self._source, self._target, self._stamps),
+        )
+        self._held = held(self._bound, *parts) if self._compiled else None
+        self._drawing = None if self._held is None else Drawing(self._held, self._source, self._compression)
+
+    @classmethod
+    def _restored(
+        cls, settings: _Settings, arrays: Mapping[str, NDArray[np.generic]], backend: Backend, *, own: bool
+    ) -> ReplayStore:
+        """The store of a snapshot; it may keep the arrays where they are its own."""
+        store = cls.__new__(cls)
+        try:
+            store._take_over(settings, arrays, backend, own=own)  # noqa: SLF001  (of this class)
+        except KeyError as error:
+            raise CheckpointError(
+                f"the replay store's snapshot lacks {error}; nothing was restored; use an older snapshot"
+            ) from error
+        return store
+
+    def _take_over(
+        self, settings: _Settings, arrays: Mapping[str, NDArray[np.generic]], backend: Backend, *, own: bool
+    ) -> None:
+        """Become the store of a snapshot, in place of `__init__`."""
+        self._configure(settings, backend)
+        replay, capacity = settings.replay, settings.capacity
         code = np.asarray(arrays["code"], np.int32)
-        held = slice(0, len(code))
-        self._judged[held] = arrays["judged"]
         names = np.asarray(arrays["domains"], f"S{ID_BYTES}")
-        self._domains = Domains.restore(self.capacity, names, code, backend)
+        self._domains = Domains.restore(capacity, names, code, backend)
         self._generator = restore_generator(np.asarray(arrays["generator"], np.uint64))
         self._total_replays, self._stale_updates = (int(count) for count in arrays["counters"])
-        replay, capacity = self._settings.replay, self.capacity
         self._sampler = Sampler.restore(capacity, replay, subtree(arrays, "sampler/"), backend)
-        self._evictor = Evictor.restore(self.eviction, capacity, subtree(arrays, "evictor/"))
-        self._attach(Ring.restore(self.spec, capacity, subtree(arrays, "buffer/")))
+        self._evictor = Evictor.restore(settings.eviction, capacity, subtree(arrays, "evictor/"))
+        slots = subtree(arrays, "slots/")
+        self._slots = Slots.restore(settings.spec, capacity, slots, backend, own=own)
+        self._attach()
 
 
 def _settings_of(arrays: Mapping[str, NDArray[np.generic]]) -> _Settings:
@@ -374,23 +389,14 @@ def _settings_of(arrays: Mapping[str, NDArray[np.generic]]) -> _Settings:
 
 def _column(name: str, values: ArrayLike, n: int) -> NDArray[np.float32]:
     """The values as float32 [n]; what leaves its range becomes infinite, and is refused as such."""
-    column = np.asarray(values)
-    if column.dtype != np.float32:
+    # A copy, because compiled code takes what is neither strided nor read-only.
+    if isinstance(values, np.ndarray) and values.dtype == _F4:
+        column = values.copy(order="C")
+    else:
         with np.errstate(over="ignore"):
-            column = column.astype(np.float32)
+            column = np.array(values, _F4)
     if column.shape != (n,):
         raise ReplayError(
             f"`{name}` has shape {column.shape} for {n} rows; the store is unchanged; give one value a row"
         )
     return column
-
-
-def _check_values(reward: NDArray[np.float32], violation: NDArray[np.float32]) -> None:
-    """Refuse what would later make a priority that is no number."""
-    bad = ~(np.isfinite(reward) & (violation >= 0) & (violation <= 1))
-    if bad.any():
-        row = int(bad.argmax())
-        raise ReplayError(
-            f"row {row} has reward {reward[row]} and violation {violation[row]}; nothing was inserted; rewards are "
-            "finite and violations lie in [0, 1]"
-        )
