@@ -21,10 +21,9 @@ from actors.map_actor import MapActor
 from actors.replay_actor import ReplayActor
 from actors.schema_shard import SchemaShard
 from janus_memory.errors import JanusError
-from janus_memory.policy.networks import n_actions_of, state_size_of
 from janus_memory.replay.night import stepwise
 from janus_memory.replay.night.blocks import blocks_of
-from janus_memory.replay.night.problem import check_problem
+from janus_memory.replay.night.problem import check_fit
 from janus_memory.sleep.workers import InProcessWorkers
 from janus_memory.threads import VARIABLES
 
@@ -91,7 +90,7 @@ class RayWorkers:
 
     def td_errors(self, fast: Arrays, problem: ReplayProblem) -> NDArray[np.float32]:
         """TD errors of all rows in fixed blocks, a run of blocks for each replay actor; float32 [n]."""
-        check_problem(problem, state_size_of(fast), n_actions_of(fast))
+        check_fit(problem, fast)
         return self._block_td_errors(fast, problem)
 
     def truths(self, rules: KnowledgeBase, rows: Transitions) -> NDArray[np.float64]:

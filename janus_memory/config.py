@@ -25,6 +25,7 @@ __all__ = [
     "MembershipSettings",
     "NeocortexSettings",
     "OnlineSettings",
+    "Optimiser",
     "PolicySettings",
     "PredicateSettings",
     "QdrantSettings",
@@ -38,7 +39,14 @@ __all__ = [
 ]
 
 Strategy = Literal["uniform", "prioritized_loss", "prioritized_recency", "mixed", "domain_balanced"]
+Optimiser = Literal[
+    "adabelief", "adagrad", "adam", "adamw", "amsgrad", "lion", "nadam", "radam", "rmsprop", "sgd"
+]
 Eviction = Literal["fifo", "lowest_priority", "oldest", "largest_domain", "random"]
+
+
+# Bounds of an action beyond it overflow float32 where one is taken from the other.
+_WIDEST = 1e37
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -127,6 +135,7 @@ class PolicySettings(_Record, frozen=True, kw_only=True):
     factory: str = ""
     gamma: float = 0.99
     hidden: tuple[int, ...] = (128, 128)
+    optimiser: Optimiser = "adam"
     learning_rate: float = 1e-3
     temperature: float = 1.0
     polyak: float = 0.005
@@ -281,6 +290,8 @@ class MarketSettings(_Record, frozen=True, kw_only=True):
     action_names: tuple[str, ...] = ()
     n_actions: int = 0
     action_dim: int = 0
+    action_low: tuple[float, ...] = ()
+    action_high: tuple[float, ...] = ()
     partitions: int = 4
     calendar: str = ""
     session: Literal["day", "week"] = "day"
@@ -293,7 +304,7 @@ class MarketSettings(_Record, frozen=True, kw_only=True):
         """The shape of this market's rows.
 
         Raises:
-            ConfigError: no features, or not exactly one kind of action.
+            ConfigError: no features, not exactly one kind of action, or a box of actions that is none.
         """
         n_actions = self.n_actions or len(self.action_names)
         if not self.features or len(set(self.features)) != len(self.features):
@@ -304,13 +315,32 @@ class MarketSettings(_Record, frozen=True, kw_only=True):
             )
         if self.action_names and len(self.action_names) != n_actions:
             raise ConfigError(f"market {name}: {len(self.action_names)} action names for {n_actions} actions")
+        self._check_box(name)
         return MarketSpec(
             name=name,
             features=self.features,
             action_kind="discrete" if n_actions else "vector",
             action_size=n_actions or self.action_dim,
             action_names=self.action_names,
+            action_low=self.action_low,
+            action_high=self.action_high,
         )
+
+    def _check_box(self, name: str) -> None:
+        low, high = self.action_low, self.action_high
+        if not low and not high:
+            return
+        if len(low) != self.action_dim or len(high) != self.action_dim:
+            raise ConfigError(
+                f"market {name}: action_low has {len(low)} numbers and action_high {len(high)} for action_dim = "
+                f"{self.action_dim}; give each component of a vector action both, or leave both out"
+            )
+        for component, (least, most) in enumerate(zip(low, high, strict=True)):
+            if not -_WIDEST < least < most < _WIDEST:
+                raise ConfigError(
+                    f"market {name}: component {component} of the actions lies between action_low = {least} and "
+                    f"action_high = {most}, which is no interval; give finite numbers, the lower one first"
+                )
 
 
 def verdict_version(spec: MarketSpec, ingest: IngestSettings) -> str:
@@ -372,6 +402,8 @@ class Settings(_Record, frozen=True, kw_only=True):
             own.memberships,
             {name: one.sha256 for name, one in own.predicates.items()},
             own.action_names,
+            own.action_low,
+            own.action_high,
             self.ingest.capacity,
             self.hippocampus,
             self.replay,

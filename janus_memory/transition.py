@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ID_BYTES",
     "UNKNOWN_ACTION",
+    "ActionKind",
     "MarketSpec",
     "Transitions",
     "feature_set_id",
@@ -32,6 +33,8 @@ __all__ = [
 
 ID_BYTES = 64
 UNKNOWN_ACTION = -1
+
+ActionKind = Literal["discrete", "vector"]
 
 
 def feature_set_id(features: Sequence[str]) -> str:
@@ -49,18 +52,32 @@ class MarketSpec:
         action_kind: "discrete" (an int32 index) or "vector" (float32 of `action_size`).
         action_size: number of actions, or the length of the action vector.
         action_names: names of discrete actions, for rules and reports; may be empty.
+        action_low, action_high: the box that the built-in policy chooses vector actions from, a number for each
+            component; empty means -1 and 1.
     """
 
     name: str
     features: tuple[str, ...]
-    action_kind: Literal["discrete", "vector"]
+    action_kind: ActionKind
     action_size: int
     action_names: tuple[str, ...] = ()
+    action_low: tuple[float, ...] = ()
+    action_high: tuple[float, ...] = ()
 
     @property
     def state_size(self) -> int:
         """Number of features d."""
         return len(self.features)
+
+    @property
+    def n_actions(self) -> int:
+        """Number of discrete actions; 0 where actions are vectors."""
+        return self.action_size if self.action_kind == "discrete" else 0
+
+    @property
+    def action_dim(self) -> int:
+        """Components of a vector action; 0 where actions are discrete."""
+        return self.action_size if self.action_kind == "vector" else 0
 
     @property
     def feature_set_id(self) -> str:

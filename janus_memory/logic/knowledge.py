@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,17 +46,16 @@ def _truth(formula: Formula, ground: Ground) -> Truth:
 
 @dataclass(frozen=True, slots=True)
 class KnowledgeBase:
-    """Parsed rules with their weights.
+    """Parsed rules with their weights. Hashable by value: compiled code takes it as it is.
 
     Attributes:
         names: the rules' names, each once.
-        weights: float64 [R], not negative.
         quantifiers: which rules are existential, and every p.
     """
 
     names: tuple[str, ...]
-    weights: NDArray[np.float64]
     quantifiers: Quantifiers
+    _weights: tuple[float, ...]
     _rules: tuple[ParsedRule, ...] = field(repr=False)
     _n_actions: int
     _eps: float
@@ -69,6 +68,7 @@ class KnowledgeBase:
         action_names: Sequence[str] = (),
         *,
         n_actions: int = 0,
+        action_dim: int = 0,
         eps: float = 0.0,
         logic: LogicSettings = _DEFAULTS,
         memberships: Mapping[str, MembershipSettings] = _NO_WORDS,
@@ -81,6 +81,7 @@ class KnowledgeBase:
             features: feature names in the order of the state.
             action_names: names of discrete actions, in the order of their indices; may be empty.
             n_actions: number of discrete actions where they have no names; without both, actions are vectors.
+            action_dim: components of a vector action; 0 where that is seen only on rows.
             eps: stable variant of the connectives (`connectives.STABLE`); 0 is the plain one.
             logic: p of the quantifiers and of SatAgg.
             memberships: membership functions by name.
@@ -95,6 +96,7 @@ class KnowledgeBase:
             tuple(features),
             tuple(action_names),
             n_actions or len(action_names),
+            action_dim,
             memberships=read_memberships(memberships),
             predicates=read_predicates(predicates, features),
         )
@@ -111,12 +113,17 @@ class KnowledgeBase:
         parsed = tuple(parse_rule(rule.name, rule.text, known) for rule in rules)
         return cls(
             names=tuple(rule.name for rule in rules),
-            weights=np.array([rule.weight for rule in rules], np.float64),
             quantifiers=Quantifiers.of([rule.quantifier == "exists" for rule in parsed], logic),
+            _weights=tuple(float(rule.weight) for rule in rules),
             _rules=parsed,
             _n_actions=known.n_actions,
             _eps=eps,
         )
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """The rules' weights, not negative; float64 [R]."""
+        return np.array(self._weights, np.float64)
 
     def truths(self, rows: Transitions) -> NDArray[np.float64]:
         """Truth of each rule on each transition, its outer quantifier dropped; float64 [n, R].
@@ -214,6 +221,18 @@ class KnowledgeBase:
     def quantifiers_of(self, names: Sequence[str]) -> Quantifiers:
         """The quantifiers of some of the rules, in the order of `names`."""
         return self.quantifiers.taken([self.names.index(name) for name in names])
+
+    def policy_rules(self) -> KnowledgeBase:
+        """Those that train a policy: of a weight above 0, and of what is known when the action is chosen."""
+        used, _ = self._policy_rules()
+        kept = [number for number in used if self._weights[number] > 0]
+        return replace(
+            self,
+            names=self._named(kept),
+            quantifiers=self.quantifiers.taken(kept),
+            _weights=tuple(self._weights[number] for number in kept),
+            _rules=tuple(self._rules[number] for number in kept),
+        )
 
     def _every_rule(self) -> Sequence[int]:
         return range(len(self.names))

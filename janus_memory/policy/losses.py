@@ -11,11 +11,10 @@ import numpy as np
 
 from janus_memory.logic.quantifiers import UNIVERSAL, Quantifiers
 
-__all__ = ["bootstrap", "huber", "policy_satisfaction", "satisfaction", "select", "td_error"]
+__all__ = ["bootstrap", "ended", "huber", "policy_satisfaction", "satisfaction", "select", "td_error"]
 
 # Truths are drawn this far below 1, which keeps the square root's slope finite there (stable variant).
 TRUTH_MARGIN = 1e-4
-
 
 # To a compiled function quantifiers are part of its shape, not of its numbers.
 jax.tree_util.register_static(Quantifiers)
@@ -35,7 +34,11 @@ def bootstrap(next_q: jax.Array, next_action: jax.Array, done: jax.Array) -> jax
         done: uint8 [n].
     """
     known = select(next_q, jnp.maximum(next_action, 0))
-    value = jnp.where(next_action >= 0, known, next_q.max(axis=1))
+    return ended(jnp.where(next_action >= 0, known, next_q.max(axis=1)), done)
+
+
+def ended(value: jax.Array, done: jax.Array) -> jax.Array:
+    """The value [n], or 0 where nothing follows; done uint8 [n]."""
     return jnp.where(done > 0, jnp.zeros_like(value), value)
 
 

@@ -4,7 +4,8 @@ For each batch of rows in total order: W <- W - eta_sleep * mean_i g_i * dL_i/dW
 slow weights. g_i = g_recall * g_logic where the row passed (E20), else 0; a row with gate 0 still counts in
 the mean. L_i is Huber(delta_i), bootstrapped from the target weights that are given: the night's target
 network. It has seen the whole replay, so a single slow pass follows what the night has learned; a bootstrap
-from the slow weights themselves would move a value one row back a night.
+from the slow weights themselves would move a value one row back a night. A vector market's slow head climbs the Q of
+the same target network, for the same reason: L_i is Huber(delta_i) - Q_target(s_i, pi_slow(s_i)).
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from janus_memory.errors import ReplayError
-from janus_memory.policy.losses import bootstrap, huber, select, td_error
-from janus_memory.policy.networks import Weights, forward, n_actions_of, state_size_of
-from janus_memory.replay.night.problem import ReplayProblem, check_problem
+from janus_memory.policy.losses import huber, td_error
+from janus_memory.policy.networks import Weights, chosen, is_vector
+from janus_memory.policy.values import following, gain, taken
+from janus_memory.replay.night.problem import ReplayProblem, check_fit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,18 +51,18 @@ def slow_update(  # noqa: PLR0917  (one call site; what E19 takes, in its order)
         batch: rows of one step; the last step takes the rest and is averaged over those alone.
 
     Raises:
-        ConfigError: vector actions.
         ReplayError: rows or gates that cannot be used, or weights that left the finite numbers.
     """
     if not len(problem):
         return dict(slow)
-    check_problem(problem, state_size_of(slow), n_actions_of(slow))
+    check_fit(problem, slow)
     if gate.shape != (len(problem),) or not ((gate >= 0) & (gate <= 1)).all():
         raise ReplayError(
             f"gates of shape {gate.shape} for {len(problem)} rows must be one number in [0, 1] for each row; "
             "the slow weights are unchanged; look at the recall and logic gates of this night"
         )
-    columns = (problem.x, problem.action, problem.reward, problem.next_x, problem.next_action, problem.done)
+    action, next_action = problem.network_action(), problem.network_next_action()
+    columns = (problem.x, action, problem.reward, problem.next_x, next_action, problem.done)
     batches = tuple(_batched(column, batch) for column in (*columns, gate.astype(np.float32)))
     counts = np.minimum(len(problem) - np.arange(0, len(problem), batch), batch).astype(np.float32)
     after = _pass(_tree(slow), _tree(target), batches, counts, policy)
@@ -85,11 +87,14 @@ def _pass(
 
     def step(weights: Weights, inputs: tuple[tuple[jax.Array, ...], jax.Array]) -> tuple[Weights, None]:
         (x, action, reward, next_x, next_action, done, gate), count = inputs
-        following = bootstrap(forward(target, next_x), next_action, done)
+        follows = following(target, next_x, next_action, done)
 
         def loss(weights: Weights) -> jax.Array:
-            delta = td_error(select(forward(weights, x), action), reward, following, policy.gamma)
-            return jnp.sum(gate * huber(delta, policy.huber)) / count
+            delta = td_error(taken(weights, x, action), reward, follows, policy.gamma)
+            each = huber(delta, policy.huber)
+            if is_vector(weights):
+                each -= gain(target, x, chosen(weights, x))
+            return jnp.sum(gate * each) / count
 
         gradient = jax.grad(loss)(weights)
         return jax.tree.map(lambda w, g: w - policy.eta_sleep * g, weights, gradient), None

@@ -1,7 +1,8 @@
-"""One training step of the Q-network: what the night and the online learner share (SPEC sections 2.5, 3 and 5).
+"""One training step of the networks: what the night and the online learner share (SPEC sections 2.5, 3 and 5).
 
-An Adam step on the importance-weighted Huber loss of a batch (E11), bootstrapped from the target network, plus the
-logic loss; then a Polyak step of the target. The functions are pure and traceable: the compiled night calls them
+An optimiser's step on the importance-weighted Huber loss of a batch (E11), bootstrapped from the target network, plus the
+logic loss; then a Polyak step of the target. A vector market's head learns in the same step, by the deterministic
+policy gradient and the logic loss (docs/decisions/0012). The functions are pure and traceable: the compiled night calls them
 inside its loop, everyone else compiles them once. Shapes: B rows, d features, A actions, R rules.
 """
 
@@ -16,9 +17,10 @@ import numpy as np
 import optax  # type: ignore[import-untyped]  # optax ships no types
 
 from janus_memory.logic.quantifiers import UNIVERSAL, Quantifiers
-from janus_memory.policy.losses import bootstrap, huber, policy_satisfaction, select, td_error
-from janus_memory.policy.networks import Weights, forward
-from janus_memory.store.arrays import Arrays, subtree
+from janus_memory.policy.losses import huber, policy_satisfaction, satisfaction, select, td_error
+from janus_memory.policy.networks import Weights, chosen, forward, is_vector
+from janus_memory.policy.optimisers import optimiser, state_arrays, state_from
+from janus_memory.policy.values import following, gain, taken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,8 +28,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from janus_memory.config import PolicySettings
+    from janus_memory.policy.grounding import VectorGround
+    from janus_memory.store.arrays import Arrays
 
-__all__ = ["Batch", "Trained", "init_optimiser", "online_td", "to_arrays", "to_device", "train_step"]
+__all__ = ["Batch", "Trained", "online_td", "to_arrays", "to_device", "train_step"]
 
 
 class Trained(NamedTuple):
@@ -36,7 +40,7 @@ class Trained(NamedTuple):
     Attributes:
         fast: the online network's weights (`policy.networks`).
         target: the target network's.
-        opt: Adam's state as optax lays it out.
+        opt: the optimiser's state as optax lays it out.
     """
 
     fast: Weights
@@ -44,17 +48,23 @@ class Trained(NamedTuple):
     opt: optax.OptState
 
 
+# How many of a batch's fields have an entry for each row.
+_OF_ROWS = 7
+
+
 class Batch(NamedTuple):
     """Rows as training takes them.
 
     Attributes:
         x, next_x: standardised states, float32 [B, d].
-        action: int32 [B]; next_action: int32 [B], -1 where not known.
+        action: int32 [B], or float32 [B, m] in units of the market's box.
+        next_action: as the action; -1 or a row of NaN where not known.
         reward: float32 [B], scaled.
         done: uint8 [B].
-        policy_truth: truth of each rule under each action, float32 [B, R, A]; R may be 0.
+        policy_truth: truth of each rule under each discrete action, float32 [B, R, A]; R may be 0.
         rule_weight: float32 [R], non-negative, not all zero.
         quantifiers: of the R rules; no array, but part of what is compiled.
+        ground: of the R rules where actions are vectors; None without rules, or where actions are discrete.
     """
 
     x: jax.Array
@@ -66,12 +76,26 @@ class Batch(NamedTuple):
     policy_truth: jax.Array
     rule_weight: jax.Array
     quantifiers: Quantifiers = UNIVERSAL
+    ground: VectorGround | None = None
+
+    def take(self, rows: jax.Array) -> Batch:
+        """Some of the rows, int32 [n]."""
+        of_rows = {name: getattr(self, name)[rows] for name in self._fields[:_OF_ROWS]}
+        return self._replace(**of_rows, ground=self.ground and self.ground.take(rows))
+
+
+class _Judged(NamedTuple):
+    """What the online network says of a batch: Q(s, a) [B], SatAgg of its choices, and a head's Q(s, pi(s)) [B]."""
+
+    taken: jax.Array
+    satisfied: jax.Array | None
+    gain: jax.Array | None
 
 
 def train_step(
     trained: Trained, batch: Batch, weight: jax.Array, policy: PolicySettings
 ) -> tuple[Trained, jax.Array, jax.Array]:
-    """One Adam step of the online network and one Polyak step of the target.
+    """One step of the online network by its optimiser, and one Polyak step of the target.
 
     Args:
         trained: before the step.
@@ -83,8 +107,8 @@ def train_step(
         After the step; L_total before it; SatAgg of the policy on the batch before it (1 without rules).
     """
     loss = functools.partial(_loss, target=trained.target, batch=batch, weight=weight, policy=policy)
-    (value, satisfied), gradient = jax.value_and_grad(loss, has_aux=True)(trained.fast)
-    change, opt = _optimiser(policy).update(gradient, trained.opt)
+    (_, (value, satisfied)), gradient = jax.value_and_grad(loss, has_aux=True)(trained.fast)
+    change, opt = optimiser(policy).update(gradient, trained.opt, trained.fast)
     fast = optax.apply_updates(trained.fast, change)
     target = optax.incremental_update(fast, trained.target, policy.polyak)
     return Trained(fast, target, opt), value, satisfied
@@ -92,56 +116,61 @@ def train_step(
 
 def online_td(fast: Weights, batch: Batch, gamma: float) -> jax.Array:
     """TD error delta with the online network on both sides (E7); float32 [B]."""
-    following = bootstrap(forward(fast, batch.next_x), batch.next_action, batch.done)
-    return td_error(select(forward(fast, batch.x), batch.action), batch.reward, following, gamma)
+    follows = following(fast, batch.next_x, batch.next_action, batch.done)
+    return td_error(taken(fast, batch.x, batch.action), batch.reward, follows, gamma)
 
 
-def init_optimiser(fast: Mapping[str, NDArray[np.generic]]) -> Arrays:
-    """Adam's state before its first step: `count` int32 [], and `mu/...`, `nu/...` of the weights' shapes."""
-    opt: Arrays = {"count": np.array(0, np.int32)}
-    for name, value in fast.items():
-        opt[f"mu/{name}"] = np.zeros_like(value)
-        opt[f"nu/{name}"] = np.zeros_like(value)
-    return opt
+def to_device(fast: Arrays, target: Arrays, opt: Arrays, policy: PolicySettings) -> Trained:
+    """Stored arrays as training takes them.
 
-
-def to_device(fast: Arrays, target: Arrays, opt: Arrays) -> Trained:
-    """Stored arrays as training takes them; `opt` as `init_optimiser` names it."""
-    adam = optax.ScaleByAdamState(
-        count=jnp.asarray(opt["count"]), mu=_tree(subtree(opt, "mu/")), nu=_tree(subtree(opt, "nu/"))
-    )
-    return Trained(_tree(fast), _tree(target), (adam, optax.EmptyState()))
+    Raises:
+        CheckpointError: `opt` is not a state of the settings' optimiser.
+    """
+    weights = _tree(fast)
+    return Trained(weights, _tree(target), state_from(opt, weights, policy))
 
 
 def to_arrays(trained: Trained) -> tuple[Arrays, Arrays, Arrays]:
     """The inverse of `to_device`: fast, target and optimiser as arrays of this process."""
-    adam = trained.opt[0]
-    opt: Arrays = {"count": np.asarray(adam.count)}
-    opt |= {f"mu/{name}": np.asarray(value) for name, value in adam.mu.items()}
-    opt |= {f"nu/{name}": np.asarray(value) for name, value in adam.nu.items()}
     fast: Arrays = {name: np.asarray(value) for name, value in trained.fast.items()}
     target: Arrays = {name: np.asarray(value) for name, value in trained.target.items()}
-    return fast, target, opt
+    return fast, target, state_arrays(trained.opt)
 
 
 def _loss(
     fast: Weights, *, target: Weights, batch: Batch, weight: jax.Array, policy: PolicySettings
-) -> tuple[jax.Array, jax.Array]:
-    """L_total = mean w Huber(delta) + lambda (1 - SatAgg) (E11), and SatAgg."""
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    """What is descended; L_total = mean w Huber(delta) + lambda (1 - SatAgg) (E11), and SatAgg.
+
+    Of a vector market mean w Q(s, pi(s)) is taken off L_total: its slope reaches the head alone.
+    """
+    judged = _vector(fast, batch) if is_vector(fast) else _discrete(fast, batch, policy)
+    follows = following(target, batch.next_x, batch.next_action, batch.done)
+    delta = td_error(judged.taken, batch.reward, follows, policy.gamma)
+    loss, satisfied = jnp.mean(weight * huber(delta, policy.huber)), judged.satisfied
+    if satisfied is None:
+        satisfied = jnp.ones_like(loss)
+    else:
+        loss += policy.lambda_logic * (1 - satisfied)
+    descended = loss if judged.gain is None else loss - jnp.mean(weight * judged.gain)
+    return descended, (loss, satisfied)
+
+
+def _discrete(fast: Weights, batch: Batch, policy: PolicySettings) -> _Judged:
     q = forward(fast, batch.x)
-    following = bootstrap(forward(target, batch.next_x), batch.next_action, batch.done)
-    delta = td_error(select(q, batch.action), batch.reward, following, policy.gamma)
-    loss = jnp.mean(weight * huber(delta, policy.huber))
-    if not len(batch.rule_weight):
-        return loss, jnp.ones_like(loss)
-    satisfied = policy_satisfaction(
-        q, batch.policy_truth, batch.rule_weight, policy.temperature, batch.quantifiers
-    )
-    return loss + policy.lambda_logic * (1 - satisfied), satisfied
+    satisfied = None
+    if len(batch.rule_weight):
+        satisfied = policy_satisfaction(
+            q, batch.policy_truth, batch.rule_weight, policy.temperature, batch.quantifiers
+        )
+    return _Judged(select(q, batch.action), satisfied, None)
 
 
-def _optimiser(policy: PolicySettings) -> optax.GradientTransformation:
-    return optax.adam(policy.learning_rate)
+def _vector(fast: Weights, batch: Batch) -> _Judged:
+    choice, satisfied = chosen(fast, batch.x), None
+    if batch.ground is not None:
+        satisfied = satisfaction(batch.ground.truths(choice), batch.rule_weight, batch.quantifiers)
+    return _Judged(taken(fast, batch.x, batch.action), satisfied, gain(fast, batch.x, choice))
 
 
 def _tree(arrays: Mapping[str, NDArray[np.generic]]) -> Weights:

@@ -23,7 +23,6 @@ import numpy as np
 from janus_memory.events import SleepReport, encode
 from janus_memory.logic.knowledge import KnowledgeBase
 from janus_memory.policy.factory import load_factory, policy_name
-from janus_memory.policy.networks import require_discrete
 from janus_memory.sleep.checkpoints import Checkpoints, header_of
 from janus_memory.sleep.learning import check_policy, learning_of
 from janus_memory.sleep.memory import Memory, prefixed
@@ -107,14 +106,13 @@ def run_night(  # noqa: PLR0917  (one call site; each is a port or an input of t
 
     Raises:
         NightStopped: `stop()` was true; call again to continue.
-        ConfigError: the settings cannot be used for a night (vector actions, a feature without variance).
+        ConfigError: the settings cannot be used for a night (a feature without variance).
         CheckpointError: a checkpoint is unreadable or belongs to other settings, code or memory, or the memory to
             another policy.
         PolicyError: a user's own policy cannot be made, failed, or answered nonsense.
     """
     market = settings.market(memory.market)
     spec = market.spec(memory.market)
-    require_discrete(spec)
     checkpoints = Checkpoints(folder, header_of(settings, memory), guard)
     finished = checkpoints.load(COMMIT)
     if finished:
@@ -135,7 +133,8 @@ def run_night(  # noqa: PLR0917  (one call site; each is a port or an input of t
             market.rules,
             spec.features,
             spec.action_names,
-            n_actions=spec.action_size,
+            n_actions=spec.n_actions,
+            action_dim=spec.action_dim,
             logic=settings.logic,
             memberships=market.memberships,
             predicates=market.predicates,

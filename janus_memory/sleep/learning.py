@@ -12,11 +12,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from janus_memory.errors import CheckpointError
+from janus_memory.policy.box import action_box
 from janus_memory.policy.factory import PolicySpec, policy_name
 from janus_memory.policy.guarded import GuardedPolicy
 from janus_memory.policy.slow import slow_update
 from janus_memory.policy.store import save_weights
-from janus_memory.replay.night.learner import LearnerState, begin_night, init_learner, night_key
+from janus_memory.replay.night.learner import (
+    LearnerState,
+    begin_night,
+    init_learner,
+    night_key,
+    under_settings,
+)
 from janus_memory.replay.night.own import OwnLearner, gated_pass
 from janus_memory.replay.night.problem import check_problem
 from janus_memory.replay.night.stepwise import replay_steps
@@ -101,11 +108,15 @@ class _BuiltIn:
         if known is None:
             spec = night.spec
             first = init_learner(
-                spec.state_size, spec.action_size, night.settings.policy, night.seed("policy")
+                spec.state_size,
+                spec.action_size,
+                night.settings.policy,
+                night.seed("policy"),
+                spec.action_kind,
             )
             slow = dict(first.fast)
         else:
-            first, slow = LearnerState.restore(known.fast), known.slow
+            first, slow = under_settings(LearnerState.restore(known.fast), night.settings.policy), known.slow
         return begin_night(first, night.seed("replay")).snapshot(), slow
 
     def td_errors(self, fast: Arrays, problem: ReplayProblem) -> NDArray[np.float32]:
@@ -125,7 +136,11 @@ class _BuiltIn:
 
     def write(self, slow: Arrays, stem: Path) -> tuple[Path, str]:
         path = stem.with_name(f"{stem.name}.safetensors")
-        return path, save_weights(path, slow, {"cycle_id": self.night.cycle_id})
+        told: dict[str, object] = {"cycle_id": self.night.cycle_id}
+        if self.night.spec.action_kind == "vector":
+            # The head's tanh is turned into an action by them.
+            told["action_low"], told["action_high"] = action_box(self.night.spec).tolist()
+        return path, save_weights(path, slow, told)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,9 @@ import numpy as np
 
 from janus_memory.atlas.layout import lay_out
 from janus_memory.neocortex.assignment import score_block
-from janus_memory.policy.networks import n_actions_of, state_size_of
 from janus_memory.replay.night import stepwise, swr
 from janus_memory.replay.night.blocks import block_of, blocks_of, td_errors
-from janus_memory.replay.night.problem import check_problem
+from janus_memory.replay.night.problem import check_fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +63,7 @@ class InProcessWorkers:
 
     def td_errors(self, fast: Arrays, problem: ReplayProblem) -> NDArray[np.float32]:
         """TD errors of all rows, block after block; float32 [n]."""
-        check_problem(problem, state_size_of(fast), n_actions_of(fast))
+        check_fit(problem, fast)
         return self.block_td_errors(fast, problem, slice(0, len(problem)))
 
     def block_td_errors(self, fast: Arrays, problem: ReplayProblem, rows: slice) -> NDArray[np.float32]:

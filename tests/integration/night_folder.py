@@ -44,10 +44,16 @@ DAY_NS = 86_400 * 10**9
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def small_settings(data_dir: Path, *, rules: tuple[RuleSettings, ...] = (), **fields: Any) -> Settings:
-    """Settings under which a night takes seconds; the market's rules, and further fields of `Settings` by name."""
+def small_settings(
+    data_dir: Path, *, rules: tuple[RuleSettings, ...] = (), action_dim: int = 0, **fields: Any
+) -> Settings:
+    """Settings under which a night takes seconds; the market's rules, and further fields of `Settings` by name.
+
+    With an `action_dim` the market's actions are vectors.
+    """
+    names = () if action_dim else ("short", "flat", "long")
     market = MarketSettings(
-        features=FEATURES, action_names=("short", "flat", "long"), partitions=2, rules=rules
+        features=FEATURES, action_names=names, action_dim=action_dim, partitions=2, rules=rules
     )
     chosen: dict[str, Any] = {
         "data_dir": str(data_dir),
@@ -77,7 +83,10 @@ def day_rows(spec: MarketSpec, day: int, n: int = 300) -> Transitions:
     rows.timestamp[:] = day * DAY_NS + (np.arange(n) // 2 + 1) * 60 * 10**9
     rows.state[:] = centres[np.arange(n) * 3 // n] + rng.normal(size=(n, 4))
     rows.next_state[:] = rows.state[np.minimum(np.arange(n) + 2, n - 1)]
-    rows.action[:] = rng.integers(0, spec.action_size, n)
+    if spec.action_kind == "discrete":
+        rows.action[:] = rng.integers(0, spec.action_size, n)
+    else:
+        rows.action[:] = rng.uniform(-1, 1, rows.action.shape)
     rows.reward[:] = rng.normal(size=n)
     rows.done[-2:] = 1
     return rows

@@ -148,6 +148,25 @@ def test_a_night_over_two_replay_actors_has_the_bits_of_one_in_process(head: Hea
         done.state.release()
 
 
+def test_a_night_of_vector_actions_has_the_bits_of_one_in_process(head: Head, tmp_path: Path) -> None:
+    """Compiled on one actor, and step by step over two: rules at pi(s) and the head's bootstrap travel with the rows."""
+    rule = RuleSettings(name="small", text="calm > 3 ~ 0.5 implies abs(action[0]) < 0.5 ~ 0.2")
+    two = msgspec.structs.replace(ON_RAY, n_replay=2)
+    whole = ReplaySettings(iterations=30, batch=32, checkpoint_every=10, block_rows=70)
+    shared = msgspec.structs.replace(whole, parallel_min_rows=100)
+    for name, replay in (("whole", whole), ("shared", shared)):
+        asked: dict[str, Any] = {"replay": replay, "rules": (rule,), "action_dim": 2}
+        here = freeze_night(tmp_path / name / "here", **asked)
+        assert NightRun(here, {}).end() == 0
+        night = freeze_night(tmp_path / name / "ray", ray=two, **asked)
+        run = head.run(night)
+        assert run.end() == 0, run.said
+        ends = [read_commit(done.folder / COMMIT_FILE).memory.snapshot() for done in (here, night)]
+        assert array_digest(ends[0]) == array_digest(ends[1])
+        for done in (here, night):
+            done.state.release()
+
+
 def test_sigterm_leaves_at_a_checkpoint_and_the_next_run_goes_on(
     head: Head, tmp_path: Path, expected: str
 ) -> None:

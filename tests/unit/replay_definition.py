@@ -18,6 +18,7 @@ from janus_memory.replay.law.laws import importance_weights, law
 from janus_memory.replay.night.problem import ReplayProblem
 from janus_memory.replay.priorities import beta_at, priorities
 from tests.unit.replay_rows import plain_forward, plain_td
+from tests.unit.vector_rows import plain_vector_loss, plain_vector_td
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +52,7 @@ def plain_night(
     seen, record = (0.0, 0.0), []
     for t in range(total):
         if t % every == 0:
-            td = plain_td(fast, fast, problem, policy.gamma)
+            td = _td(fast, problem, policy.gamma)
             p = priorities(td, problem.violation, problem.reward, replay)
         share = law(replay.strategy, p, problem.domain, problem.timestamp, replay)
         if t % every == 0:
@@ -61,9 +62,10 @@ def plain_night(
         beta = beta_at(t, total, replay)
         w = importance_weights(share[drawn], len(problem), beta, replay.normalise, share[share > 0].min())
         batch = rows_of(problem, drawn)
-        loss, sat = plain_loss(fast, target, batch, w, policy)
+        asked = _Loss(fast, target, batch, w, policy)
+        _, loss, sat = asked(fast)
         record.append((loss, seen[0], sat, seen[1]))
-        slope = _slope(lambda v, t=target, b=batch, w=w: plain_loss(v, t, b, w, policy)[0], fast)  # type: ignore[misc]  # a lambda with bound values
+        slope = _slope(lambda v, asked=asked: asked(v)[0], fast)  # type: ignore[misc]  # a lambda with bound values
         for name, g in slope.items():
             mu[name] = 0.9 * mu[name] + 0.1 * g
             nu[name] = 0.999 * nu[name] + 0.001 * g**2
@@ -71,7 +73,7 @@ def plain_night(
             fast[name] = fast[name] - policy.learning_rate * step
             target[name] = target[name] + policy.polyak * (fast[name] - target[name])
         if every > 1:
-            renewed = plain_td(fast, fast, batch, policy.gamma)
+            renewed = _td(fast, batch, policy.gamma)
             p[drawn] = priorities(renewed, batch.violation, batch.reward, replay)
     return PlainNight(fast, target, count, np.array(record).T)
 
@@ -90,9 +92,36 @@ def f8(arrays: dict[str, NDArray[Any]]) -> Weights:
 
 def rows_of(problem: ReplayProblem, rows: NDArray[np.integer[Any]]) -> ReplayProblem:
     """The problem of some of its rows."""
-    columns = {f.name: getattr(problem, f.name) for f in dataclasses.fields(problem)}
-    kept = {"rule_weight", "quantifiers"}
-    return ReplayProblem(**{k: v if k in kept else v[rows] for k, v in columns.items()})
+    whole = {"rule_weight", "quantifiers", "vector"}
+    names = [f.name for f in dataclasses.fields(problem) if f.name not in whole]
+    of = problem.vector
+    return dataclasses.replace(
+        problem,
+        **{name: getattr(problem, name)[rows] for name in names},
+        vector=of and dataclasses.replace(of, state=of.state[rows]),
+    )
+
+
+def _td(fast: Weights, problem: ReplayProblem, gamma: float) -> NDArray[np.float64]:
+    """E7's delta, of either kind of action."""
+    return (plain_vector_td if problem.vector else plain_td)(fast, fast, problem, gamma)
+
+
+@dataclass(frozen=True)
+class _Loss:
+    """What a step at the weights `fast` descends; at weights v: that, L_total, SatAgg."""
+
+    fast: Weights
+    target: Weights
+    batch: ReplayProblem
+    w: NDArray[np.float64]
+    policy: PolicySettings
+
+    def __call__(self, v: Weights) -> tuple[float, float, float]:
+        if self.batch.vector:
+            return plain_vector_loss(v, self.fast, self.target, self.batch, self.w, self.policy)
+        loss, sat = plain_loss(v, self.target, self.batch, self.w, self.policy)
+        return loss, loss, sat
 
 
 def plain_loss(

@@ -66,7 +66,7 @@ def plain_td(
     """Delta = r + gamma Q(s', a') - Q(s, a), row by row; float64 [n]."""
     q = plain_forward(weights, problem.x)
     following = plain_following(
-        plain_forward(bootstrap_weights, problem.next_x), problem.next_action, problem.done
+        plain_forward(bootstrap_weights, problem.next_x), problem.next_action.astype(np.int32), problem.done
     )
     taken = np.array([row[a] for row, a in zip(q, problem.action, strict=True)])
     delta: NDArray[np.float64] = problem.reward.astype(np.float64) + gamma * following - taken

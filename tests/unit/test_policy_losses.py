@@ -13,8 +13,7 @@ from janus_memory.config import PolicySettings
 from janus_memory.errors import ConfigError
 from janus_memory.logic import Quantifiers
 from janus_memory.policy.losses import bootstrap, huber, policy_satisfaction, satisfaction
-from janus_memory.policy.networks import forward, init_weights, n_actions_of, require_discrete, state_size_of
-from janus_memory.transition import MarketSpec
+from janus_memory.policy.networks import action_size_of, forward, init_weights, state_size_of
 from tests.unit.replay_rows import plain_forward
 
 
@@ -93,16 +92,12 @@ def test_forward_equals_plain_numpy(hidden: tuple[int, ...]) -> None:
     got = forward({name: jnp.asarray(value) for name, value in weights.items()}, jnp.asarray(x))
     plain = {name: value.astype(np.float64) for name, value in weights.items()}
     np.testing.assert_allclose(got, plain_forward(plain, x), rtol=1e-4, atol=1e-5)
-    assert (state_size_of(weights), n_actions_of(weights)) == (4, 3)
+    assert (state_size_of(weights), action_size_of(weights)) == (4, 3)
 
 
-def test_vector_actions_are_refused_with_what_to_set() -> None:
-    """A market with vector actions has no policy yet, and is told which setting to use."""
-    spec = MarketSpec(name="fx", features=("a",), action_kind="vector", action_size=2)
-    with pytest.raises(ConfigError, match="vector actions") as refusal:
-        require_discrete(spec)
-    assert "action_names" in str(refusal.value)
-    with pytest.raises(ConfigError, match="n_actions = 0"):
+def test_a_network_without_actions_or_with_an_empty_layer_is_refused() -> None:
+    """The message names the sizes and the settings they come from."""
+    with pytest.raises(ConfigError, match="n_actions"):
         init_weights(3, 0, PolicySettings(), seed=0)
-    with pytest.raises(ConfigError, match="at least one unit"):
-        init_weights(3, 2, PolicySettings(hidden=(0,)), seed=0)
+    with pytest.raises(ConfigError, match=r"policy\.hidden"):
+        init_weights(3, 2, PolicySettings(hidden=(0,)), seed=0, kind="vector")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from janus_memory.config import PolicySettings, ReplaySettings
-from janus_memory.errors import CheckpointError, ConfigError, InsufficientData, ReplayError
+from janus_memory.errors import CheckpointError, InsufficientData, ReplayError
 from janus_memory.replay.night.blocks import block_of, td_errors
 from janus_memory.replay.night.learner import LearnerState, begin_night, init_learner
 from janus_memory.replay.night.problem import ReplayProblem, distinct_states
@@ -229,12 +229,9 @@ def test_rows_that_do_not_fit_are_refused(column: str, value: NDArray[Any], mess
         learn(_learner(), dataclasses.replace(random_problem(5), **changed), _REPLAY, _POLICY, 0, 1, 1)
 
 
-def test_vector_actions_no_rows_and_foreign_chunks_are_refused() -> None:
+def test_no_rows_and_foreign_chunks_are_refused() -> None:
     """Each with the error of its kind; a chunk must begin where the learner stands."""
     rows = random_problem(5)
-    vector: Any = np.zeros((5, 2), np.float32)
-    with pytest.raises(ConfigError, match="vector actions"):
-        learn(_learner(), dataclasses.replace(rows, action=vector), _REPLAY, _POLICY, 0, 1, 1)
     with pytest.raises(InsufficientData, match="no rows"):
         learn(_learner(), random_problem(0), _REPLAY, _POLICY, 0, 1, 1)
     for start, stop, total in ((1, 2, 3), (0, 4, 3), (0, -1, 3)):

@@ -95,7 +95,7 @@ def _learner(policy: PolicySettings) -> LearnerState:
 
 def _error(learner: LearnerState) -> float:
     """Largest distance of a learned value from the exact one."""
-    q = forward(to_device(learner.fast, learner.target, learner.opt).fast, jnp.eye(_STATES))
+    q = forward(to_device(learner.fast, learner.target, learner.opt, _policy(0.0)).fast, jnp.eye(_STATES))
     return float(np.abs(np.asarray(q).reshape(-1) - _exact()).max())
 
 
@@ -122,7 +122,7 @@ def test_the_rows_say_the_law_of_the_chain() -> None:
 def test_training_steps_on_all_rows_reach_the_linear_solve(hidden: tuple[int, ...]) -> None:
     policy = _policy(0.01, hidden)
     learner, problem = _learner(policy), _chain()
-    trained = to_device(learner.fast, learner.target, learner.opt)
+    trained = to_device(learner.fast, learner.target, learner.opt, policy)
     rows, weight = batch_of(problem, slice(None)), jnp.ones(len(problem))
     step = jax.jit(lambda trained: train_step(trained, rows, weight, policy)[0])
     assert _error(learner) > 1

@@ -12,9 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from janus_memory.policy.losses import bootstrap, td_error
-from janus_memory.policy.networks import Weights, forward
+from janus_memory.policy.grounding import VectorGround
+from janus_memory.policy.losses import bootstrap, ended, td_error
+from janus_memory.policy.networks import Weights, action_value, chosen, forward, is_vector
 from janus_memory.policy.training import Batch
+from janus_memory.policy.values import known_or
 from janus_memory.replay.night.problem import distinct_states
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ class Block(NamedTuple):
     Attributes:
         states: the distinct states of n rows, float32 [U, d].
         here, there: where each row's state and next state lie in them, int32 [n].
-        action, next_action: int32 [n], the next one -1 where not known.
+        action, next_action: as `training.Batch` has them.
         reward: float32 [n].
         done: uint8 [n].
     """
@@ -58,14 +60,15 @@ def batch_of(problem: ReplayProblem, rows: slice | NDArray[np.int32]) -> Batch:
     """Some rows of a problem, as training takes them."""
     return Batch(
         x=jnp.asarray(problem.x[rows]),
-        action=jnp.asarray(problem.action[rows]),
+        action=jnp.asarray(problem.network_action()[rows]),
         reward=jnp.asarray(problem.reward[rows]),
         next_x=jnp.asarray(problem.next_x[rows]),
-        next_action=jnp.asarray(problem.next_action[rows]),
+        next_action=jnp.asarray(problem.network_next_action()[rows]),
         done=jnp.asarray(problem.done[rows]),
         policy_truth=jnp.asarray(problem.policy_truth[rows]),
         rule_weight=jnp.asarray(problem.rule_weight),
         quantifiers=problem.quantifiers,
+        ground=_ground_of(problem, rows),
     )
 
 
@@ -74,12 +77,17 @@ def block_of(problem: ReplayProblem, rows: slice) -> Block:
     states, here, there = distinct_states(problem.x[rows], problem.next_x[rows])
     filled = np.zeros((-(-len(states) // _STATES) * _STATES, states.shape[1]), np.float32)
     filled[: len(states)] = states
-    columns = (problem.action, problem.next_action, problem.reward, problem.done)
+    columns = (problem.network_action(), problem.network_next_action(), problem.reward, problem.done)
     return Block(*(jnp.asarray(c) for c in (filled, here, there, *(column[rows] for column in columns))))
 
 
 def block_td(fast: Weights, block: Block, gamma: float) -> jax.Array:
     """TD error delta of every row with the online network (E7); float32 [n]. Traceable."""
+    if is_vector(fast):
+        choice = chosen(fast, block.states)[block.there]
+        next_q = action_value(fast, block.states[block.there], known_or(block.next_action, choice))
+        q = action_value(fast, block.states[block.here], block.action)
+        return td_error(q, block.reward, ended(next_q, block.done), gamma)
     q = forward(fast, block.states)
     following = bootstrap(q[block.there], block.next_action, block.done)
     return td_error(q[block.here, block.action], block.reward, following, gamma)
@@ -89,6 +97,13 @@ def td_errors(fast: Arrays, block: Block, gamma: float) -> NDArray[np.float32]:
     """TD errors of a block under the online weights `fast`; float32 [n]."""
     weights = {name: jnp.asarray(value) for name, value in fast.items()}
     return np.asarray(_compiled(weights, block, gamma))
+
+
+def _ground_of(problem: ReplayProblem, rows: slice | NDArray[np.int32]) -> VectorGround | None:
+    if problem.vector is None or not len(problem.rule_weight):
+        return None
+    of = problem.vector
+    return VectorGround(jnp.asarray(of.state[rows]), jnp.asarray(of.box), of.rules)
 
 
 _compiled = jax.jit(block_td, static_argnames=("gamma",))

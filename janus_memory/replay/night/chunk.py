@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from janus_memory.errors import ReplayError
-from janus_memory.policy.networks import n_actions_of, state_size_of
-from janus_memory.replay.night.problem import check_problem
+from janus_memory.replay.night.problem import check_fit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,11 +42,10 @@ def check_beginning(state: LearnerState, problem: ReplayProblem, start: int, sto
     """Refuse a chunk before anything is computed.
 
     Raises:
-        ConfigError: vector actions.
         InsufficientData: no rows.
         ReplayError: rows that cannot be used, or a chunk that does not begin where the learner stands.
     """
-    check_problem(problem, state_size_of(state.fast), n_actions_of(state.fast))
+    check_fit(problem, state.fast)
     if state.step != start or not start <= stop <= total:
         raise ReplayError(
             f"replay iterations {start}..{stop} of {total} were asked of a learner at iteration {state.step}; "

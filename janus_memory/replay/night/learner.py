@@ -9,7 +9,7 @@ import numpy as np
 
 from janus_memory.errors import CheckpointError
 from janus_memory.policy.networks import init_weights
-from janus_memory.policy.training import init_optimiser
+from janus_memory.policy.optimisers import fits, init_optimiser
 from janus_memory.store.arrays import Arrays, subtree
 
 if TYPE_CHECKING:
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from janus_memory.config import PolicySettings
+    from janus_memory.transition import ActionKind
 
-__all__ = ["LearnerState", "begin_night", "init_learner", "night_key"]
+__all__ = ["LearnerState", "begin_night", "init_learner", "night_key", "under_settings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class LearnerState:
     Attributes:
         fast: the online network's weights, float32 (`policy.networks`).
         target: the target network's, of the same shapes.
-        opt: Adam's `count` (int32 []), `mu/...` and `nu/...` of the same shapes as fast.
+        opt: the optimiser's state (`policy.optimisers`); empty for plain `sgd`.
         key: uint32 [2], the night's random key; iteration t draws from fold_in(key, t).
         step: replay iterations done in this night.
     """
@@ -56,7 +57,7 @@ class LearnerState:
         """
         parts = {prefix: subtree(arrays, f"{prefix}/") for prefix in ("fast", "target", "opt")}
         missing = [name for name in ("key", "step") if name not in arrays]
-        missing += [name for name, part in parts.items() if not part]
+        missing += [name for name in ("fast", "target") if not parts[name]]
         if missing:
             raise CheckpointError(
                 f"the learner's snapshot lacks {', '.join(missing)}; nothing was changed; restore an older checkpoint"
@@ -64,15 +65,26 @@ class LearnerState:
         return cls(**parts, key=arrays["key"].astype(np.uint32), step=int(arrays["step"]))
 
 
-def init_learner(state_size: int, n_actions: int, policy: PolicySettings, seed: int) -> LearnerState:
+def init_learner(
+    state_size: int, action_size: int, policy: PolicySettings, seed: int, kind: ActionKind = "discrete"
+) -> LearnerState:
     """A learner that has seen nothing; the target starts as a copy of the online weights.
 
     Raises:
-        ConfigError: no discrete actions, or a layer without units.
+        ConfigError: no actions, or a layer without units.
     """
-    fast = init_weights(state_size, n_actions, policy, seed)
+    fast = init_weights(state_size, action_size, policy, seed, kind)
     target = {name: value.copy() for name, value in fast.items()}
-    return LearnerState(fast=fast, target=target, opt=init_optimiser(fast), key=night_key(seed), step=0)
+    return LearnerState(
+        fast=fast, target=target, opt=init_optimiser(fast, policy), key=night_key(seed), step=0
+    )
+
+
+def under_settings(learner: LearnerState, policy: PolicySettings) -> LearnerState:
+    """The learner with a new optimiser state where the settings now name another optimiser, else as it is."""
+    if fits(learner.opt, learner.fast, policy):
+        return learner
+    return replace(learner, opt=init_optimiser(learner.fast, policy))
 
 
 def begin_night(learner: LearnerState, seed: int) -> LearnerState:

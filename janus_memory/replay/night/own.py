@@ -53,13 +53,17 @@ class OwnLearner:
         return Step(float(np.mean(weight * loss, dtype=np.float64)), satisfied, td)
 
     def _satisfaction(self, rows: I4) -> float:
-        """SatAgg of the rules under truth(s) = sum_a pi(a|s) truth(s, a); 1 without rules."""
+        """SatAgg of the rules under truth(s) = sum_a pi(a|s) truth(s, a), or truth(s, pi(s)); 1 without rules."""
         problem = self._problem
         if not len(problem.rule_weight):
             return 1.0
-        share = self._policy.action_distribution(problem.x[rows])
-        truths = np.einsum("nra,na->nr", problem.policy_truth[rows], share, dtype=np.float64)
-        np.clip(truths, 0, 1, out=truths)  # float32 probabilities add up to 1 but for rounding
+        choice = self._policy.action_distribution(problem.x[rows])
+        if problem.vector is None:
+            truths = np.einsum("nra,na->nr", problem.policy_truth[rows], choice, dtype=np.float64)
+            np.clip(truths, 0, 1, out=truths)  # float32 probabilities add up to 1 but for rounding
+        else:
+            truth, _, _ = problem.vector.rules.policy_truth_function()
+            truths = truth(problem.vector.state[rows], choice)
         return satisfaction(truths, problem.rule_weight.astype(np.float64), problem.quantifiers)
 
 

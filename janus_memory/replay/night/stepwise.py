@@ -157,7 +157,7 @@ class _Network:
         policy: PolicySettings,
         refresh: Callable[[Arrays], F4],
     ) -> None:
-        self.trained = to_device(state.fast, state.target, state.opt)
+        self.trained = to_device(state.fast, state.target, state.opt, policy)
         self._problem = problem
         self._policy = policy
         self._refresh = refresh

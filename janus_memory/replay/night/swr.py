@@ -1,7 +1,7 @@
 """Exact sharp-wave-ripple replay (E7 to E11): every priority is computed anew before every batch.
 
 One iteration: TD errors of all rows with the online network, priorities, a batch drawn by inverse CDF,
-importance weights annealed over the night, one Adam step on the weighted Huber loss (bootstrapped from
+importance weights annealed over the night, one optimiser step on the weighted Huber loss (bootstrapped from
 the target network) plus the logic loss, one Polyak step of the target. A chunk of iterations runs in one
 compiled loop whose bounds are arguments: chunks of any length run the same machine code, so ten chunks
 of 100 equal one of 1000 bit for bit. Equal bits in two processes need an equal number of compute threads
@@ -77,7 +77,6 @@ def learn(  # noqa: PLR0917  (the night's workers call it by position; one call 
         The learner after `stop` iterations, and what happened.
 
     Raises:
-        ConfigError: vector actions.
         InsufficientData: no rows.
         ReplayError: rows that cannot be used, a chunk that does not begin where the learner stands, or
             training that left the finite numbers.
@@ -85,7 +84,7 @@ def learn(  # noqa: PLR0917  (the night's workers call it by position; one call 
     check_beginning(state, problem, start, stop, total)
     rows, n_domains = _device_rows(problem, replay), _n_domains(problem, replay)
     carry = _Carry(
-        trained=to_device(state.fast, state.target, state.opt),
+        trained=to_device(state.fast, state.target, state.opt, policy),
         replay_count=jnp.zeros(len(problem), jnp.int32),
         record=jnp.zeros((4, _RECORD), jnp.float32),
     )
@@ -129,7 +128,7 @@ def _run(  # noqa: PLR0917  (compiled once; called in one place)
         share = shares(mass)
         drawn = draw(mass, uniforms(key, step, replay.batch))
         weight = _weights(share, drawn, _beta(step, total, replay), replay)
-        trained, value, sat = train_step(carry.trained, _batch(rows.columns, drawn), weight, policy)
+        trained, value, sat = train_step(carry.trained, rows.columns.take(drawn), weight, policy)
         line = jnp.stack([value, jnp.mean(jnp.abs(td)), sat, 1 / jnp.sum(share * share)])
         return _Carry(
             trained=trained,
@@ -160,11 +159,6 @@ def _weights(share: jax.Array, drawn: jax.Array, beta: jax.Array, replay: Replay
         return (1 / (len(share) * drawn_share)) ** beta
     reachable = drawn_share if replay.normalise == "batch" else jnp.where(share > 0, share, jnp.inf)
     return (reachable.min() / drawn_share) ** beta
-
-
-def _batch(columns: Batch, drawn: jax.Array) -> Batch:
-    of_rows = [column[drawn] for column in columns[:-2]]
-    return Batch._make([*of_rows, columns.rule_weight, columns.quantifiers])
 
 
 def _device_rows(problem: ReplayProblem, replay: ReplaySettings) -> _Rows:

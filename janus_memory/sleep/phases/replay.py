@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
 from janus_memory.hippocampus.metadata import Metadata
 from janus_memory.logic import satisfaction, violations
-from janus_memory.replay.night.problem import ReplayProblem
+from janus_memory.policy.box import action_box
+from janus_memory.replay.night.problem import ReplayProblem, VectorColumns
 from janus_memory.replay.priorities import priorities, priority_quantiles
 from janus_memory.sleep.memory import note, prefixed
 from janus_memory.store.arrays import subtree
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from janus_memory.scale import Scale
     from janus_memory.sleep.learning import Learning
     from janus_memory.sleep.night import Night
@@ -88,23 +87,25 @@ def replay(night: Night, pool: Pool, scale: Scale, learning: Learning) -> Replay
 
 
 def problem_of(night: Night, rows: Transitions, scale: Scale) -> ReplayProblem:
-    """Rows in standardised units, with their rule violations and the rules' truths over all actions."""
-    truths = night.workers.truths(night.rules, rows)
-    policy_truth = night.workers.policy_truths(night.rules, rows.state)
-    _, names, _ = night.rules.policy_truths(rows.state[:0])
-    weight_of = dict(zip(night.rules.names, night.rules.weights, strict=True))
-    weight = np.array([weight_of[name] for name in names], np.float32)
+    """Rows in standardised units, with their rule violations and what the rules say of a policy's choices."""
+    truths, rules = night.workers.truths(night.rules, rows), night.rules.policy_rules()
+    if night.spec.action_kind == "discrete":
+        policy_truth, vector = night.workers.policy_truths(rules, rows.state), None
+    else:
+        policy_truth = np.zeros((len(rows), len(rules.names), 0), np.float32)
+        vector = VectorColumns(action_box(night.spec), rows.state, rules)
     return ReplayProblem(
         x=scale.standardise(rows.state).astype(np.float32),
-        action=cast("NDArray[np.int32]", rows.action),
+        action=rows.action,
         reward=scale.reward(rows.reward).astype(np.float32),
         next_x=scale.standardise(rows.next_state).astype(np.float32),
-        next_action=cast("NDArray[np.int32]", rows.next_action),
+        next_action=rows.next_action,
         done=rows.done,
         violation=violations(truths, night.rules.weights).astype(np.float32),
-        policy_truth=policy_truth[:, weight > 0],
-        rule_weight=weight[weight > 0],
-        quantifiers=night.rules.quantifiers_of([name for name in names if weight_of[name] > 0]),
+        policy_truth=policy_truth,
+        rule_weight=rules.weights.astype(np.float32),
+        quantifiers=rules.quantifiers,
+        vector=vector,
         timestamp=rows.timestamp,
         domain=np.unique(rows.domain, return_inverse=True)[1].astype(np.int32),
     )
