@@ -43,8 +43,8 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The peers of benchmarks.replay and benchmarks.logic bring PyTorch: some 6 GB. --no-deps, because tianshou's bounds
-# are overridden. Where a peer has no wheel for this platform, its rows of the table say that it is missing.
+# The peers of benchmarks.replay, benchmarks.logic and benchmarks.schemas bring PyTorch: some 6 GB. --no-deps, because
+# tianshou's bounds are overridden. Where a peer has no wheel for this platform, its rows of the table say that it is missing.
 $(BENCH)/.bench: requirements-bench.lock requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed; set PYTHON=..."'
 	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
@@ -59,6 +59,7 @@ bench: $(BENCH)/.bench
 	$(BENCH)/bin/python -m benchmarks.logic --json build/logic.json
 	$(BENCH)/bin/python -m benchmarks.ingest --json build/ingest.json
 	$(BENCH)/bin/python -m benchmarks.cycle --json build/cycle.json
+	$(BENCH)/bin/python -m benchmarks.schemas --json build/schemas.json --pictures build
 
 # Needs uv; writes no index address into the files.
 UV := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --only-binary :all:
