@@ -16,6 +16,7 @@ from janus_memory.hippocampus.metadata import Metadata
 from janus_memory.hippocampus.separation import Separation
 from janus_memory.neocortex.background import Background
 from janus_memory.neocortex.bank import SchemaBank
+from janus_memory.neocortex.density import Density
 from janus_memory.neocortex.gates import RecallGate
 from janus_memory.scale import Scale
 from janus_memory.store.arrays import array_digest, subtree
@@ -97,6 +98,7 @@ class Knowledge:
         drawing: the last map.
         anomaly: the model by which live states are flagged; None while there is no schema.
         calibration: float64 [n], distances of states that were new when they were measured; the model's threshold.
+        density: the weights by which the schemas describe a new state.
     """
 
     scale: Scale
@@ -111,6 +113,7 @@ class Knowledge:
     drawing: MapDrawing
     anomaly: ModelFile | None
     calibration: NDArray[np.float64]
+    density: Density
 
     def snapshot(self) -> Arrays:
         """Arrays by name."""
@@ -123,6 +126,7 @@ class Knowledge:
             "announced": note(self.announced),
             "anomaly": note(self.anomaly),
             "calibration": self.calibration,
+            **prefixed("density/", self.density.snapshot()),
         }
 
     def digested(self) -> Arrays:
@@ -151,6 +155,7 @@ class Knowledge:
             drawing=MapDrawing.restore(subtree(arrays, "drawing/")),
             anomaly=msgspec.json.decode(arrays["anomaly"].tobytes(), type=ModelFile | None),
             calibration=cast("NDArray[np.float64]", arrays["calibration"]),
+            density=Density.restore(subtree(arrays, "density/")),
         )
 
 

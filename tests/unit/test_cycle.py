@@ -391,7 +391,10 @@ def test_states_far_from_all_schemas_are_flagged_from_the_second_night(settings:
 
 
 def test_the_threshold_comes_from_states_that_were_new_when_measured(settings: Settings) -> None:
-    """A night adds its rows' distances by the model before it, and the latest `calibration_rows` count."""
+    """A night adds its rows' distances by the model before it, and the latest `calibration_rows` count.
+
+    So does the density's judgement of them, by the schemas of the night before.
+    """
     first = sleep(settings, Memory.empty(MARKET), night_of(1, rows_of(settings, 1))).memory
     rows = rows_of(settings, 2)
     second = sleep(settings, first, night_of(2, rows)).memory
@@ -404,6 +407,10 @@ def test_the_threshold_comes_from_states_that_were_new_when_measured(settings: S
     tonight, _ = model.distances(rows.sorted().state)
     expected = np.concatenate([first.knowledge.calibration, tonight])
     assert second.knowledge.calibration.tolist() == expected.tolist()
+    x = first.knowledge.scale.standardise(rows.sorted().state)
+    density = first.knowledge.density.learn(first.knowledge.bank, first.knowledge.background, x)
+    assert second.knowledge.density.log_weights.tolist() == density.log_weights.tolist()
+    assert np.ptp(first.knowledge.density.log_weights) > 0
     threshold = AnomalyModel.load(
         data / second.knowledge.anomaly.location, second.knowledge.anomaly.sha256
     ).threshold

@@ -72,5 +72,6 @@ def committed_memory(  # noqa: PLR0917  (the results of all phases, in their ord
             drawing=drawing,
             anomaly=published.anomaly,
             calibration=published.calibration,
+            density=published.density,
         ),
     )

@@ -12,13 +12,14 @@ import numpy as np
 from janus_memory.atlas.anomaly import AnomalyModel
 from janus_memory.events import PolicyUpdate, encode, event_id
 from janus_memory.neocortex.bank import SchemaBank
+from janus_memory.neocortex.density import Density
 from janus_memory.neocortex.profile import Typical
 from janus_memory.policy.factory import policy_name
 from janus_memory.sleep.announce import facts_of, net_changes, schema_event
 from janus_memory.sleep.memory import Announced, ModelFile, note, prefixed
 from janus_memory.sleep.outbox import OutboxRecord, pack_outbox, unpack_outbox
 from janus_memory.sleep.phases.consolidate import bank_before
-from janus_memory.sleep.phases.tidy import held_out_distances, tidy
+from janus_memory.sleep.phases.tidy import held_out_states, tidy
 from janus_memory.store.arrays import subtree
 from janus_memory.topics import POLICY_UPDATES, SCHEMA_UPDATES
 
@@ -47,6 +48,7 @@ class Published:
         announced: which night told of each live schema last.
         anomaly: where the anomaly model is; None without schemas.
         calibration: float64 [n], the distances that its threshold comes from.
+        density: the weights of the model average, after tonight's states were judged by what was known before.
         records: schema updates by id, then the policy update.
         metrics: numbers for the report.
     """
@@ -55,6 +57,7 @@ class Published:
     announced: dict[str, Announced]
     anomaly: ModelFile | None
     calibration: NDArray[np.float64]
+    density: Density
     records: tuple[OutboxRecord, ...]
     metrics: dict[str, float]
 
@@ -65,6 +68,7 @@ class Published:
             "announced": note(self.announced),
             "anomaly": note(self.anomaly),
             "calibration": self.calibration,
+            **prefixed("density/", self.density.snapshot()),
             "records": pack_outbox(self.records),
             "metrics": note(self.metrics),
         }
@@ -77,6 +81,7 @@ class Published:
             msgspec.json.decode(arrays["announced"].tobytes(), type=dict[str, Announced]),
             msgspec.json.decode(arrays["anomaly"].tobytes(), type=ModelFile | None),
             cast("NDArray[np.float64]", arrays["calibration"]),
+            Density.restore(subtree(arrays, "density/")),
             unpack_outbox(cast("NDArray[np.uint8]", arrays["records"])),
             msgspec.json.decode(arrays["metrics"].tobytes(), type=dict[str, float]),
         )
@@ -98,7 +103,7 @@ def publish(  # noqa: PLR0917  (the results of the phases before, and who writes
     typical = Typical.of(bank.num_points, bank.means, bank.covariances)
     events = [schema_event(night, change, ground.scale, typical, bank.version) for change in changes]
     policy = _write_policy(night, done, learning)
-    calibration = _calibration(night, pool, done, ground)
+    calibration, density = _calibration(night, pool, done, ground)
     anomaly = _write_anomalies(night, ground, bank, calibration)
     update = PolicyUpdate(
         event_id=event_id("policy", night.spec.name, night.cycle_id),
@@ -116,7 +121,13 @@ def publish(  # noqa: PLR0917  (the results of the phases before, and who writes
     records = [OutboxRecord(SCHEMA_UPDATES, f"{e.market}/{e.schema_id}", encode(e)) for e in events]
     records.append(OutboxRecord(POLICY_UPDATES, night.spec.name, encode(update)))
     return Published(
-        bank, _announced(night, bank, events), anomaly, calibration, tuple(records), _counts(changes)
+        bank,
+        _announced(night, bank, events),
+        anomaly,
+        calibration,
+        density,
+        tuple(records),
+        _counts(changes),
     )
 
 
@@ -139,18 +150,25 @@ def _write_policy(night: Night, done: Consolidated, learning: Learning) -> Model
     return ModelFile(night.located(path), sha256)
 
 
-def _calibration(night: Night, pool: Pool, done: Consolidated, ground: Ground) -> NDArray[np.float64]:
-    """Distances of states that were new when they were measured: the last nights' and tonight's.
+def _calibration(
+    night: Night, pool: Pool, done: Consolidated, ground: Ground
+) -> tuple[NDArray[np.float64], Density]:
+    """Distances of states that were new when they were measured, the last nights' and tonight's; and the density.
 
-    Tonight's were measured by the model of the night before, which is what the live path does to them. Where there was
-    no model yet, some of tonight's states are held out.
+    Tonight's states were measured by the model of the night before, which is what the live path does to them, and are
+    judged by its schemas. Where there was no model yet, some of tonight's states are held out.
     """
     known = night.memory.knowledge
     earlier = known.calibration if known else np.zeros(0)
-    tonight = done.distances
+    density = known.density if known else Density.uniform()
     if known is None or known.anomaly is None:
-        tonight = held_out_distances(night, ground, pool, done.passed)
-    return np.concatenate([earlier, tonight])[-night.settings.atlas.calibration_rows :]
+        bank, new = held_out_states(night, ground, pool, done.passed)
+        tonight = bank.distances(new) if len(bank.ids) else np.zeros(0)
+    else:
+        bank, new = known.bank, ground.scale.standardise(pool.rows.state[pool.new])
+        tonight = done.distances
+    distances = np.concatenate([earlier, tonight])[-night.settings.atlas.calibration_rows :]
+    return distances, density.learn(bank, ground.background, new)
 
 
 def _write_anomalies(

@@ -1,4 +1,4 @@
-"""Phase 4, first half: merge, prune, and the distances of states held out (E32, E34)."""
+"""Phase 4, first half: merge, prune, and states held out from a second consolidation (E32, E34)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from janus_memory.sleep.night import Night
     from janus_memory.sleep.phases.freeze import Ground, Pool
 
-__all__ = ["held_out", "held_out_distances", "tidy"]
+__all__ = ["held_out", "held_out_states", "tidy"]
 
 SMALL_NIGHT = 100
 _HELD_OUT_BLOCKS = 25
@@ -46,10 +46,10 @@ def held_out(timestamps: NDArray[np.int64]) -> NDArray[np.bool_]:
     return np.asarray(block % _HELD_OUT_EVERY == _HELD_OUT_EVERY - 1)
 
 
-def held_out_distances(
+def held_out_states(
     night: Night, ground: Ground, pool: Pool, passed: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """How far states lie from a bank that has not learned them; float64, empty where none can be held out.
+) -> tuple[SchemaBank, NDArray[np.float64]]:
+    """A bank, and standardised states [n, d] that it has not learned; no states where none can be held out.
 
     For the first night, which no earlier model has seen coming: a second consolidation leaves out the rows of
     `held_out`. The states that formed the schemas lie nearer to them than new ones do: a quantile taken on them leaks
@@ -72,4 +72,4 @@ def held_out_distances(
         night.spec.name,
     )
     tidy(night, shadow, ground.background, pool)
-    return shadow.distances(x[out]) if len(shadow.ids) else np.zeros(0)
+    return shadow, x[out]
