@@ -19,7 +19,7 @@ from ray.exceptions import RayTaskError
 
 from actors.map_actor import MapActor
 from actors.replay_actor import ReplayActor
-from actors.schema_shard import SchemaShard
+from actors.schema_shard import SchemaShard, ask_shards
 from janus_memory.errors import JanusError
 from janus_memory.replay.night import stepwise
 from janus_memory.replay.night.blocks import blocks_of
@@ -28,7 +28,7 @@ from janus_memory.sleep.workers import InProcessWorkers
 from janus_memory.threads import VARIABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from janus_memory.config import Settings
     from janus_memory.logic.knowledge import KnowledgeBase
     from janus_memory.neocortex.assignment import BankView, BlockScores
+    from janus_memory.neocortex.background import Background
+    from janus_memory.neocortex.consolidation import Rows
+    from janus_memory.neocortex.relaxed import Formed
     from janus_memory.replay.night.chunk import ReplayChunk
     from janus_memory.replay.night.learner import LearnerState
     from janus_memory.replay.night.problem import ReplayProblem
@@ -112,12 +115,18 @@ class RayWorkers:
             len(state), lambda actor, run: actor.policy_truths_of_blocks.remote(rules, state[run])
         )
 
-    def score(self, view: BankView, blocks: Sequence[NDArray[np.float64]]) -> list[BlockScores]:
-        """Scores of blocks of states, dealt to the schema shards in turn."""
-        bank = ray.put(view)
+    def score(self, view: BankView, blocks: Sequence[NDArray[np.float64]]) -> list[BlockScores] | None:
+        """Bounds of blocks of states, dealt to the schema shards in turn; None where schemas are too few for that."""
+        if len(view.mean) < self._settings.ray.shard_min_schemas:
+            return None
+        return ask_shards(self._shards, ray.put(view), blocks, _result)
+
+    def form_schemas(self, background: Background, parts: Sequence[Rows]) -> list[Formed]:
+        """Form schemas of each shard's rows, dealt to the schema shards in turn."""
+        settings, shards = self._settings.neocortex, self._shards
         asked = [
-            shard.score_block.remote(bank, block)
-            for block, shard in zip(blocks, _in_turn(self._shards), strict=False)
+            shards[i % len(shards)].form_schemas.remote(background, part, settings)
+            for i, part in enumerate(parts)
         ]
         return [_result(answer) for answer in asked]
 
@@ -192,11 +201,6 @@ def _start(kind: type[Any], name: str, *arguments: object) -> Any:
     """An actor that starts while we go on; the first call waits for it."""
     remote = ray.remote(num_cpus=0, max_restarts=RESTARTS, max_task_retries=RESTARTS)(kind)
     return remote.options(name=name).remote(*arguments)
-
-
-def _in_turn(actors: Sequence[Any]) -> Iterable[Any]:
-    while True:
-        yield from actors
 
 
 def _result(answer: Any) -> Any:

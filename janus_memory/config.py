@@ -191,6 +191,8 @@ class NeocortexSettings(_Record, frozen=True, kw_only=True):
     prune_grace: int | None = None
     archive_days: float = 90.0
     consolidate: Literal["cut", "buffer"] = "cut"
+    assignment: Literal["exact", "relaxed"] = "exact"
+    relaxed_shards: int = 4
 
 
 class AtlasSettings(_Record, frozen=True, kw_only=True):
@@ -215,7 +217,10 @@ class QdrantSettings(_Record, frozen=True, kw_only=True):
 
 
 class RaySettings(_Record, frozen=True, kw_only=True):
-    """Where the night runs. `in_process` needs no Ray and gives the same result, bit for bit."""
+    """Where the night runs. `in_process` needs no Ray and gives the same result, bit for bit.
+
+    Schema shards are asked from `shard_min_schemas` schemas on; below, a task takes longer than it saves.
+    """
 
     executor: Literal["ray", "in_process"] = "ray"
     address: str = ""
@@ -224,6 +229,7 @@ class RaySettings(_Record, frozen=True, kw_only=True):
     dashboard_port: int = 8265
     n_replay: int = 1
     n_shards: int = 2
+    shard_min_schemas: int = 1_000
 
 
 class SleepSettings(_Record, frozen=True, kw_only=True):

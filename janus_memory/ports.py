@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from janus_memory.atlas.layout import MapRequest, MapResult
     from janus_memory.logic.knowledge import KnowledgeBase
     from janus_memory.neocortex.assignment import BankView, BlockScores
+    from janus_memory.neocortex.background import Background
+    from janus_memory.neocortex.consolidation import Rows
+    from janus_memory.neocortex.relaxed import Formed
     from janus_memory.replay.night.chunk import ReplayChunk
     from janus_memory.replay.night.learner import LearnerState
     from janus_memory.replay.night.problem import ReplayProblem
@@ -53,8 +56,14 @@ class Workers(Protocol):
     def policy_truths(self, rules: KnowledgeBase, state: NDArray[np.float32]) -> NDArray[np.float32]:
         """The table of `rules.policy_truths(state)`, in the same way; float32 [n, Rp, A]."""
 
-    def score(self, view: BankView, blocks: Sequence[NDArray[np.float64]]) -> list[BlockScores]:
-        """Score blocks of states against a snapshot of the bank, over all schema shards."""
+    def score(self, view: BankView, blocks: Sequence[NDArray[np.float64]]) -> list[BlockScores] | None:
+        """Bound the scores of blocks of states against a snapshot of the bank, over all schema shards.
+
+        None where nobody is asked, since the walk itself is as fast; the result of the night is the same.
+        """
+
+    def form_schemas(self, background: Background, parts: Sequence[Rows]) -> list[Formed]:
+        """Form schemas of each shard's rows on its own (`relaxed`)."""
 
     def lay_out(self, request: MapRequest) -> MapResult:
         """Draw the map (phase 3)."""

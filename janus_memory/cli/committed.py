@@ -10,13 +10,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from janus_memory.hippocampus.metadata import Metadata
+    from janus_memory.sleep.memory import Memory
     from janus_memory.transition import Transitions
 
-__all__ = ["committed_buffer"]
+__all__ = ["committed_buffer", "committed_memory"]
 
 
-def committed_buffer(folder: Path, market: str) -> tuple[Transitions, Metadata]:
-    """The replay buffer after the last committed night, in the total order, and what is known of its rows.
+def committed_memory(folder: Path, market: str) -> Memory:
+    """What the market knows after its last committed night.
 
     Args:
         folder: the market's state folder.
@@ -40,4 +41,15 @@ def committed_buffer(folder: Path, market: str) -> tuple[Transitions, Metadata]:
         raise SessionError(
             f"{folder} holds the memory of market {memory.market}, not of {market}; nothing was done"
         )
+    return memory
+
+
+def committed_buffer(folder: Path, market: str) -> tuple[Transitions, Metadata]:
+    """The replay buffer after the last committed night, in the total order, and what is known of its rows.
+
+    Raises:
+        SessionError, CheckpointError: as `committed_memory`.
+    """
+    memory = committed_memory(folder, market)
+    assert memory.rows is not None  # noqa: S101  (a committed night has rows; the type cannot say so)
     return memory.rows, memory.metadata

@@ -15,6 +15,7 @@ from janus_memory.cli.demo import demo
 from janus_memory.cli.market import close
 from janus_memory.cli.replay import replay
 from janus_memory.cli.rules import rules
+from janus_memory.cli.schemas import schemas
 from janus_memory.cli.simulate import simulate
 from janus_memory.cli.sleep import sleep
 from janus_memory.cli.status import status
@@ -62,7 +63,20 @@ def cli(context: click.Context, config: str | None, overrides: tuple[str, ...], 
     context.meta["debug"] = debug
 
 
-for command in (demo, up, simulate, replay, topics, status, close, sleep, dead_letters, config, rules):
+for command in (
+    demo,
+    up,
+    simulate,
+    replay,
+    topics,
+    status,
+    close,
+    sleep,
+    dead_letters,
+    config,
+    rules,
+    schemas,
+):
     cli.add_command(command)
 
 

@@ -1,7 +1,7 @@
-"""Scores of blocks of states against a snapshot of the bank (E16); they only nominate.
+"""What a block of states could score against a snapshot of the bank (E16); it only nominates.
 
-A worker anywhere computes them from a `BankView`. The owner of the bank walks the rows in order and decides
-by its own row kernel among the schemas that are nearly best and those changed since the snapshot, so the
+A worker anywhere computes upper bounds from a `BankView`. The owner of the bank walks the rows in order and decides by
+its own row kernel among the schemas whose bound reaches the best score and those changed since the snapshot, so the
 labels are those of the sequential walk.
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from janus_memory.neocortex.kernels import bulk_scores
+from janus_memory.neocortex.kernels import bound_block, bound_terms, prefix
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,42 +24,45 @@ __all__ = ["BankView", "BlockScores", "score_block"]
 
 @dataclass(frozen=True, slots=True)
 class BankView:
-    """What a worker needs of the bank; a copy, so that the owner may go on.
+    """What a worker needs of the bank: its first p dimensions; a copy, so that the owner may go on.
 
     Attributes:
-        mean: float64 [K, d]. factor: float64 [K, d, d], upper Cholesky factors.
-        nu, spread, offset: float64 [K], see `Columns`.
+        mean: float64 [K, p]. factor: float64 [K, p, p], leading parts of the upper Cholesky factors.
+        slope, bend, offset: float64 [K], see `bound_terms`.
     """
 
     mean: NDArray[np.float64]
     factor: NDArray[np.float64]
-    nu: NDArray[np.float64]
-    spread: NDArray[np.float64]
+    slope: NDArray[np.float64]
+    bend: NDArray[np.float64]
     offset: NDArray[np.float64]
 
     @classmethod
     def of(cls, bank: SchemaBank) -> BankView:
         """A snapshot of all rows of the bank, archived ones among them."""
-        c, size = bank.columns, bank.size
+        c, size, p = bank.columns, bank.size, prefix(bank.d, bank.size)
+        terms = [bound_terms(bank.d, c.nu[k], c.spread[k]) for k in range(size)]
+        slope, bend = np.array(terms, np.float64).reshape(size, 2).T.copy()
         return cls(
-            *(column[:size].copy() for column in (c.mean, c.factor, c.nu, c.spread, c.offset)),
+            c.mean[:size, :p].copy(), c.factor[:size, :p, :p].copy(), slope, bend, c.offset[:size].copy()
         )
 
 
 @dataclass(frozen=True, slots=True)
 class BlockScores:
-    """Log-densities of a block's rows under every schema of a view; float64 [n, K]."""
+    """Upper bounds of the log-densities of a block's rows under every schema of a view; float64 [n, K]."""
 
     score: NDArray[np.float64]
 
 
 def score_block(view: BankView, x: NDArray[np.float64]) -> BlockScores:
-    """Score a block of standardised states, float64 [n, d]; a pure function."""
-    out = np.empty((len(x), len(view.mean)))
+    """Bound the scores of a block of standardised states, float64 [n, p or more]; a pure function."""
+    k, p = view.mean.shape
+    out = np.empty((len(x), k))
     # Arrays that came through an object store are read-only; the kernel is compiled for writable ones.
-    mean, factor, nu, spread, offset, rows = (
+    mean, factor, slope, bend, offset, rows = (
         np.require(a, np.float64, ["C", "W"])
-        for a in (view.mean, view.factor, view.nu, view.spread, view.offset, x)
+        for a in (view.mean, view.factor, view.slope, view.bend, view.offset, x[:, :p])
     )
-    bulk_scores(mean, factor, nu, spread, offset, rows, out)
+    bound_block(mean, factor, slope, bend, offset, rows, out)
     return BlockScores(out)

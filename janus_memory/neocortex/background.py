@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from janus_memory.errors import InsufficientData, LinalgError
-from janus_memory.neocortex.kernels import factorize, neighbour_scatter, scatter, squared_distances
+from janus_memory.neocortex.kernels import factorize, squared_distances
+from janus_memory.neocortex.scatters import neighbour_scatter, scatter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -161,6 +161,14 @@ class SchemaBank:
         self.n_made += len(fresh)
         self.size = size
 
+    def adopt(self, other: SchemaBank, market: str, session: str) -> None:
+        """Append another bank's rows as new schemas of this one, under ids of its own."""
+        size = self.size + other.size
+        self.reserve(size)
+        for name, column in other.columns._asdict().items():
+            getattr(self.columns, name)[self.size : size] = column[: other.size]
+        self.name_new(size, market, session)
+
     def remove(self, rows: Sequence[int]) -> None:
         """Drop rows; the others keep their order. Aliases that lead to nothing go with them."""
         if not len(rows):

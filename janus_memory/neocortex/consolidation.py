@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from janus_memory.neocortex.background import Background
     from janus_memory.neocortex.bank import SchemaBank
 
-    Score = Callable[[BankView, list[NDArray[np.float64]]], list[BlockScores]]
+    Score = Callable[[BankView, list[NDArray[np.float64]]], list[BlockScores] | None]
 
-__all__ = ["ConsolidationResult", "consolidate"]
+__all__ = ["ConsolidationResult", "Rows", "checked_rows", "consolidate"]
 
 # Squares of larger values could overflow in a covariance.
 _LARGEST = 1e100
@@ -80,7 +80,8 @@ def consolidate(  # noqa: PLR0917  (what a walk takes; the caller gives them in 
         timestamp: int64 [n], UTC nanoseconds, never falling.
         passed: bool [n]; False rows are labelled by argmax without any update (E20).
         settings: the rule.
-        score: scores blocks against a snapshot; None scores in the walk itself, with the same result.
+        score: bounds the scores of blocks against a snapshot; None, or an answer of None,
+            leaves that to the walk, with the same result.
         session_id: goes into the ids of new schemas.
         market: goes into the ids of new schemas.
         n_blocks: how many blocks are scored against one snapshot.
@@ -89,7 +90,7 @@ def consolidate(  # noqa: PLR0917  (what a walk takes; the caller gives them in 
     Raises:
         SchemaUpdateError: the rows are not what they should be; the bank is unchanged.
     """
-    rows = _checked(bank, x, reward, timestamp, passed)
+    rows = checked_rows(bank, x, reward, timestamp, passed)
     before = bank.snapshot()
     n_before, n_archived = bank.size, len(bank.archived_ids)
     try:
@@ -109,23 +110,27 @@ def consolidate(  # noqa: PLR0917  (what a walk takes; the caller gives them in 
 
 
 @dataclass(frozen=True, slots=True)
-class _Rows:
+class Rows:
+    """Rows to be consolidated, in total order: x [n, d] float64, reward, timestamp and passed [n]."""
+
     x: NDArray[np.float64]
     reward: NDArray[np.float64]
     timestamp: NDArray[np.int64]
     passed: NDArray[np.bool_]
 
-    def take(self, part: slice) -> _Rows:
-        return _Rows(self.x[part], self.reward[part], self.timestamp[part], self.passed[part])
+    def take(self, part: slice) -> Rows:
+        """Some of the rows."""
+        return Rows(self.x[part], self.reward[part], self.timestamp[part], self.passed[part])
 
 
-def _checked(
+def checked_rows(
     bank: SchemaBank,
     x: NDArray[np.float64],
     reward: NDArray[np.float64],
     timestamp: NDArray[np.int64],
     passed: NDArray[np.bool_],
-) -> _Rows:
+) -> Rows:
+    """The rows as the kernels take them; SchemaUpdateError where they are not what `consolidate` asks for."""
     if x.ndim != 2 or x.shape[1] != bank.d:
         raise _refused(f"states of shape {x.shape} for schemas of size {bank.d}", "check the feature set")
     if not len(x) == len(reward) == len(timestamp) == len(passed):
@@ -138,7 +143,7 @@ def _checked(
     if len(fell):
         raise _refused(f"row {fell[0] + 1} is older than the row before it", "sort the rows into total order")
     # The kernels are compiled for writable arrays in C order.
-    return _Rows(
+    return Rows(
         np.array(x, np.float64, order="C"),
         np.array(reward, np.float64),
         np.array(timestamp, np.int64),
@@ -153,7 +158,7 @@ def _refused(what: str, do: str) -> SchemaUpdateError:
 def _walk(  # noqa: PLR0917  (what a walk takes; the caller gives them in this order)
     bank: SchemaBank,
     background: Background,
-    rows: _Rows,
+    rows: Rows,
     settings: NeocortexSettings,
     score: Score | None,
     origin: tuple[str, str],
@@ -177,19 +182,27 @@ def _walk(  # noqa: PLR0917  (what a walk takes; the caller gives them in this o
 def _nominate(
     bank: SchemaBank, x: NDArray[np.float64], score: Score | None, block_rows: int
 ) -> NDArray[np.float64]:
-    """Scores [n, K] of a round's rows against a snapshot; no columns where the walk scores for itself."""
+    """Bounds [n, K] of a round's scores against a snapshot; no columns where the walk scores for itself."""
     if score is None or not bank.size:
         return np.empty((len(x), 0))
-    blocks = [x[at : at + block_rows] for at in range(0, len(x), block_rows)]
-    answers = [answer.score for answer in score(BankView.of(bank), blocks)]
-    return np.ascontiguousarray(np.concatenate(answers), np.float64)
+    view = BankView.of(bank)
+    narrow = np.ascontiguousarray(x[:, : view.mean.shape[1]])
+    blocks = [narrow[at : at + block_rows] for at in range(0, len(x), block_rows)]
+    answers = score(view, blocks)
+    if answers is None:
+        return np.empty((len(x), 0))
+    bounds = np.concatenate([answer.score for answer in answers])
+    if bounds.shape != (len(x), bank.size) or np.isnan(bounds).any():
+        what = f"{bounds.shape} scores of {len(x)} rows under {bank.size} schemas from its workers, or NaN"
+        raise _refused(what, "run the night again")
+    return np.ascontiguousarray(bounds, np.float64)
 
 
 def _round(  # noqa: PLR0917  (what a walk takes; the caller gives them in this order)
     bank: SchemaBank,
     background: Background,
     rule: Rule,
-    rows: _Rows,
+    rows: Rows,
     threshold: NDArray[np.float64],
     nominated: NDArray[np.float64],
     labels: NDArray[np.int64],

@@ -4,6 +4,13 @@ They are compiled by numba without fastmath, without threads and without BLAS, s
 give the same bytes in every process of a machine. A covariance is held with its upper Cholesky factor U
 (Sigma = U^T U): Mahalanobis distances are forward substitutions, updates are rank-one, densities stay in
 the log domain and no inverse is formed. The factor is computed afresh every `REFRESH_EVERY` updates.
+
+A state is first measured in its leading `prefix` dimensions against all schemas, 32 states at a time: that bounds
+each score from above. Whoever can still be best is then scored by the row kernel, which alone decides.
+
+Inner loops run over slices from 0 on: only then does the compiler know that no index is negative, and uses vectors.
+All kernels stand in one file: numba keeps what it has compiled until the file of the function changes, and would not
+see that a kernel called from another file has.
 """
 
 from __future__ import annotations
@@ -21,17 +28,24 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Columns",
-    "bulk_scores",
+    "bound_block",
+    "bound_terms",
     "constants",
     "factorize",
+    "prefix",
     "refresh",
     "squared_distance",
+    "squared_distances",
     "walk",
     "whitener",
 ]
 
 REFRESH_EVERY = 64
 NOMINATION = 1e-6
+LANES = 32
+# Where schemas are many, a longer prefix costs less than the row kernel on those that a shorter one lets through.
+_SOME, _MANY = 150, 500
+_SHORT_PREFIX, _PREFIX, _LONG_PREFIX = 32, 40, 48
 
 F8 = NDArray[np.float64]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -39,7 +53,13 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 def _compiled(function: _Function) -> _Function:
     """Compile a kernel; the type stays that of the Python function."""
-    kernel: _Function = njit(cache=True, nogil=True, fastmath=False)(function)
+    kernel: _Function = njit(cache=True, nogil=True, fastmath=False, error_model="numpy")(function)
+    return kernel
+
+
+def _nominating(function: _Function) -> _Function:
+    """Compile a kernel whose last digits do not matter: products may be added without being rounded."""
+    kernel: _Function = njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")(function)
     return kernel
 
 
@@ -85,21 +105,23 @@ def squared_distance(factor: F8, mean: F8, x: F8, work: F8, limit: float) -> flo
         total += y * y
         if (j & 7) == 7 and total > limit:
             return math.inf
-        for m in range(j + 1, d):
-            work[m] -= y * factor[j, m]
+        row, rest = factor[j, j + 1 :], work[j + 1 :]
+        for m in range(row.size):
+            rest[m] -= y * row[m]
     return total
 
 
 @_compiled
-def factorize(covariance: F8, factor: F8, floor: float) -> bool:
-    """Write the upper Cholesky factor; False where a pivot (a conditional variance) is below `floor`."""
+def _cholesky(covariance: F8, factor: F8, shift: float) -> bool:
+    """Write the upper Cholesky factor of the covariance less shift I; False where that is not positive definite."""
     d = covariance.shape[0]
     for i in range(d):
         for j in range(d):
             factor[i, j] = covariance[i, j] if j >= i else 0.0
+        factor[i, i] -= shift
     for j in range(d):
         pivot = factor[j, j]
-        if not pivot > floor:
+        if not pivot > 0.0:
             return False
         root = math.sqrt(pivot)
         factor[j, j] = root
@@ -107,14 +129,26 @@ def factorize(covariance: F8, factor: F8, floor: float) -> bool:
             factor[j, m] /= root
         for i in range(j + 1, d):
             y = factor[j, i]
-            for m in range(i, d):
-                factor[i, m] -= y * factor[j, m]
+            below, above = factor[i, i:], factor[j, i:]
+            for m in range(below.size):
+                below[m] -= y * above[m]
     return True
 
 
 @_compiled
+def factorize(covariance: F8, factor: F8, floor: float) -> bool:
+    """Write the upper Cholesky factor; False where an eigenvalue is not above `floor` (the factor is then undefined).
+
+    All eigenvalues are above the floor where the covariance less floor I is positive definite.
+    """
+    if floor > 0.0 and not _cholesky(covariance, factor, floor):
+        return False
+    return _cholesky(covariance, factor, 0.0)
+
+
+@_compiled
 def refresh(covariance: F8, factor: F8, floor: float) -> None:
-    """Compute the factor afresh, lifting the diagonal by `floor` (doubled each try) until it exists."""
+    """Compute the factor afresh, lifting the diagonal by `floor` (doubled each try) until all eigenvalues are above it."""
     step = floor
     while not factorize(covariance, factor, floor):
         for j in range(covariance.shape[0]):
@@ -169,30 +203,133 @@ def _row_score(c: Columns, k: int, x: F8, best: float, work: F8) -> float:
 
 
 @_compiled
-def bulk_scores(mean: F8, factor: F8, nu: F8, spread: F8, offset: F8, x: F8, out: F8) -> None:  # noqa: PLR0917  (a kernel takes its arrays one by one)
-    """Scores of x [n, d] under K schemas into out [n, K]; they only nominate."""
-    n, d = x.shape
-    work = np.empty(d)
-    for k in range(mean.shape[0]):
-        for i in range(n):
-            q = squared_distance(factor[k], mean[k], x[i], work, math.inf)
-            out[i, k] = _density(q, d, nu[k], spread[k], offset[k])
+def prefix(d: int, size: int) -> int:
+    """How many leading dimensions bound the scores under `size` schemas: whole fours, at most 32, 40 or 48."""
+    most = _SHORT_PREFIX if size < _SOME else _PREFIX if size < _MANY else _LONG_PREFIX
+    return min(4 * (d // 4), most)
 
 
 @_compiled
-def _rank_one(factor: F8, v: F8) -> None:
-    """Factor of U^T U + v v^T in place; v [d] is used up."""
+def bound_terms(d: int, nu: float, spread: float) -> tuple[float, float]:
+    """(slope, bend) with slope q / (1 + bend q) <= twice what a squared distance q takes off a score's offset.
+
+    log(1 + z) >= 2 z / (2 + z), so no logarithm is needed; the normal density has its exact terms.
+    """
+    if nu == math.inf:
+        return 1.0, 0.0
+    return (nu + d) / spread, 0.5 / spread
+
+
+@_nominating
+def _leading_distances(
+    mean: F8, factor: F8, lanes: F8, p: int, work: F8
+) -> None:  # one unrolled step: rows four by four
+    """Squared distances of 32 states in their first p dimensions, into the last 32 places of `work`.
+
+    Forward substitution in tiles of four by four dimensions, the states side by side: `lanes` [p 32] holds dimension j
+    of all states from 32 j on, `work` is [(p + 1) 32].
+    """
+    total = p * LANES
+    for m in range(LANES):
+        work[total + m] = 0.0
+    for j in range(0, p, 4):
+        s = j * LANES
+        for r in range(4):
+            centre = mean[j + r]
+            for m in range(LANES):
+                work[s + r * LANES + m] = lanes[s + r * LANES + m] - centre
+        for i in range(0, j, 4):
+            t = i * LANES
+            a0, a1, a2, a3 = factor[i, j], factor[i + 1, j], factor[i + 2, j], factor[i + 3, j]
+            b0, b1, b2, b3 = (
+                factor[i, j + 1],
+                factor[i + 1, j + 1],
+                factor[i + 2, j + 1],
+                factor[i + 3, j + 1],
+            )
+            c0, c1, c2, c3 = (
+                factor[i, j + 2],
+                factor[i + 1, j + 2],
+                factor[i + 2, j + 2],
+                factor[i + 3, j + 2],
+            )
+            e0, e1, e2, e3 = (
+                factor[i, j + 3],
+                factor[i + 1, j + 3],
+                factor[i + 2, j + 3],
+                factor[i + 3, j + 3],
+            )
+            for m in range(LANES):
+                y0, y1 = work[t + m], work[t + LANES + m]
+                y2, y3 = work[t + 2 * LANES + m], work[t + 3 * LANES + m]
+                work[s + m] -= (a0 * y0 + a1 * y1) + (a2 * y2 + a3 * y3)
+                work[s + LANES + m] -= (b0 * y0 + b1 * y1) + (b2 * y2 + b3 * y3)
+                work[s + 2 * LANES + m] -= (c0 * y0 + c1 * y1) + (c2 * y2 + c3 * y3)
+                work[s + 3 * LANES + m] -= (e0 * y0 + e1 * y1) + (e2 * y2 + e3 * y3)
+        r0, r1 = 1.0 / factor[j, j], 1.0 / factor[j + 1, j + 1]
+        r2, r3 = 1.0 / factor[j + 2, j + 2], 1.0 / factor[j + 3, j + 3]
+        u01, u02, u03 = factor[j, j + 1], factor[j, j + 2], factor[j, j + 3]
+        u12, u13, u23 = factor[j + 1, j + 2], factor[j + 1, j + 3], factor[j + 2, j + 3]
+        for m in range(LANES):
+            y0 = work[s + m] * r0
+            y1 = (work[s + LANES + m] - u01 * y0) * r1
+            y2 = (work[s + 2 * LANES + m] - u02 * y0 - u12 * y1) * r2
+            y3 = (work[s + 3 * LANES + m] - u03 * y0 - u13 * y1 - u23 * y2) * r3
+            work[s + m], work[s + LANES + m] = y0, y1
+            work[s + 2 * LANES + m], work[s + 3 * LANES + m] = y2, y3
+            work[total + m] += (y0 * y0 + y1 * y1) + (y2 * y2 + y3 * y3)
+
+
+@_nominating
+def _bound(  # noqa: PLR0917  (a kernel takes its arrays one by one)
+    mean: F8, factor: F8, terms: tuple[float, float], offset: float, lanes: F8, p: int, work: F8, out: F8
+) -> None:
+    """Upper bounds of the scores of 32 states under one schema, into out [32]."""
+    _leading_distances(mean, factor, lanes, p, work)
+    slope, bend = terms
+    total = p * LANES
+    for m in range(LANES):
+        q = work[total + m]
+        out[m] = offset - 0.5 * slope * q / (1.0 + bend * q)
+
+
+@_nominating
+def _side_by_side(x: F8, start: int, p: int, lanes: F8) -> None:
+    """Lay the first p dimensions of 32 rows of x from `start` on side by side; zeros behind the last row."""
+    stop = min(start + LANES, x.shape[0])
+    for j in range(p):
+        for m in range(LANES):
+            lanes[j * LANES + m] = x[start + m, j] if start + m < stop else 0.0
+
+
+@_nominating
+def bound_block(mean: F8, factor: F8, slope: F8, bend: F8, offset: F8, x: F8, out: F8) -> None:  # noqa: PLR0917  (a kernel takes its arrays one by one)
+    """Upper bounds of the scores of x [n, p] under K schemas into out [n, K]; p is a `prefix`."""
+    n, p = x.shape
+    lanes, work, bounds = np.empty(p * LANES), np.empty((p + 1) * LANES), np.empty(LANES)
+    for start in range(0, n, LANES):
+        _side_by_side(x, start, p, lanes)
+        for k in range(mean.shape[0]):
+            _bound(mean[k], factor[k], (slope[k], bend[k]), offset[k], lanes, p, work, bounds)
+            for m in range(min(LANES, n - start)):
+                out[start + m, k] = bounds[m]
+
+
+@_compiled
+def _rank_one(factor: F8, v: F8, keep: float) -> None:
+    """Factor of keep^2 U^T U + v v^T in place; v [d] is used up."""
     d = v.size
     for j in range(d):
-        old = factor[j, j]
+        old = factor[j, j] * keep
         new = math.sqrt(old * old + v[j] * v[j])
         cosine = new / old
         sine = v[j] / old
         factor[j, j] = new
-        for m in range(j + 1, d):
-            row = (factor[j, m] + sine * v[m]) / cosine
-            v[m] = cosine * v[m] - sine * row
-            factor[j, m] = row
+        row, rest = factor[j, j + 1 :], v[j + 1 :]
+        for m in range(row.size):
+            turned = (row[m] * keep + sine * rest[m]) / cosine
+            rest[m] = cosine * rest[m] - sine * turned
+            row[m] = turned
 
 
 @_compiled
@@ -213,12 +350,10 @@ def _update(c: Columns, k: int, x: F8, reward: float, time: int, rule: Rule, wor
     for j in range(d):
         work[j] = x[j] - mean[j]
     keep = 1.0 - b
-    root_keep = math.sqrt(keep)
     for i in range(d):
         for j in range(d):
             # The inner product is taken first so that the matrix stays symmetric to the last bit.
             covariance[i, j] = keep * covariance[i, j] + weight * (work[i] * work[j])
-            factor[i, j] *= root_keep
     root_weight = math.sqrt(weight)
     for j in range(d):
         mean[j] += a * work[j]
@@ -228,7 +363,7 @@ def _update(c: Columns, k: int, x: F8, reward: float, time: int, rule: Rule, wor
         refresh(covariance, factor, rule.floor)
         c.stale[k] = 0
     else:
-        _rank_one(factor, work)
+        _rank_one(factor, work, math.sqrt(keep))
     c.n[k] = n + 1.0
     c.nu[k], c.spread[k], c.offset[k] = constants(c.n[k], factor, rule)
     c.seen[k] = max(c.seen[k], time)
@@ -253,37 +388,28 @@ def _create(c: Columns, k: int, x: F8, reward: float, time: int, s0: F8, s0_fact
 
 
 @_compiled
-def _best(  # noqa: PLR0917  (a kernel takes its arrays one by one)
-    c: Columns, size: int, x: F8, nominated: F8, touched: NDArray[np.uint8], first: int, work: F8
-) -> tuple[int, float]:
+def _best(c: Columns, size: int, x: F8, bounds: F8, work: F8) -> tuple[int, float]:
     """(argmax, max) of the scores over living schemas; ties go to the lower index. (-1, -inf) for none.
 
-    Schemas touched since the snapshot are scored by the row kernel; of the others those whose nominated
-    score is within `NOMINATION` (1 + |max|) of the best.
+    `bounds` [size] are upper bounds of the scores, -inf for what is archived. Whoever's bound reaches the best score,
+    or lies below it by rounding alone, is scored by the row kernel.
     """
-    best = -math.inf
-    winner = -1
-    if 0 <= first < size and touched[first] and not c.archived[first]:
-        best = _row_score(c, first, x, best, work)
-        winner = first
-    top = -math.inf
+    winner, top = -1, -math.inf
     for k in range(size):
-        if c.archived[k] or k == winner:
-            continue
-        if touched[k]:
-            score = _row_score(c, k, x, best, work)
-            if score > best or winner < 0 or (score == best and k < winner):
-                best, winner = score, k
-        elif nominated[k] > top:
-            top = nominated[k]
-    bar = max(best, top)
-    bar -= NOMINATION * (1.0 + abs(bar))
-    for k in range(nominated.size):
-        if touched[k] or c.archived[k] or nominated[k] < bar:
+        if bounds[k] > top:
+            winner, top = k, bounds[k]
+    if winner < 0:
+        return -1, -math.inf
+    best = _row_score(c, winner, x, -math.inf, work)
+    bar = best - NOMINATION * (1.0 + abs(best))
+    first = winner
+    for k in range(size):
+        if k == first or not bounds[k] >= bar or c.archived[k]:
             continue
         score = _row_score(c, k, x, best, work)
-        if score > best or winner < 0 or (score == best and k < winner):
+        if score > best or (score == best and k < winner):
             best, winner = score, k
+            bar = best - NOMINATION * (1.0 + abs(best))
     return winner, best
 
 
@@ -318,33 +444,63 @@ def walk(  # noqa: PLR0917  (a kernel takes its arrays one by one)
 ) -> tuple[int, int]:
     """Consolidate rows start.. in order; returns (the first row not done, the number of schemas).
 
-    It stops early where a schema is to be created and the columns are full. `nominated` [n, K0] are
-    scores against a snapshot of the first K0 schemas, `touched` [capacity] marks those changed since (and all
+    It stops early where a schema is to be created and the columns are full. `nominated` [n, K0] are upper bounds of
+    the scores against a snapshot of the first K0 schemas, `touched` [capacity] marks those changed since (and all
     later ones). `labels` [n] receives positions, -1 where there is no schema.
     """
-    work = np.empty(x.shape[1])
-    last = -1
-    for i in range(start, x.shape[0]):
-        row = x[i]
-        k, score = _best(c, size, row, nominated[i], touched, last, work)
-        if passed[i]:
-            if k < 0 or score < threshold[i]:
-                k, score = _best_archived(c, size, row, work)
-                if k >= 0 and score >= threshold[i]:
-                    c.archived[k] = 0
-                    _update(c, k, row, reward[i], time[i], rule, work)
-                elif size == c.n.size:
-                    return i, size
+    n, d = x.shape
+    p = prefix(d, size)
+    work, lanes, tiles = np.empty(d), np.empty(p * LANES), np.empty((p + 1) * LANES)
+    bounds, column = np.empty((c.n.size, LANES)), np.empty(c.n.size)
+    for block in range(start, n, LANES):
+        stop = min(block + LANES, n)
+        _side_by_side(x, block, p, lanes)
+        _bound_all(c, size, touched, nominated[block:stop], lanes, p, tiles, bounds)
+        for i in range(block, stop):
+            row = x[i]
+            for k in range(size):
+                column[k] = bounds[k, i - block]
+            k, score = _best(c, size, row, column, work)
+            if passed[i]:
+                if k < 0 or score < threshold[i]:
+                    k, score = _best_archived(c, size, row, work)
+                    if k >= 0 and score >= threshold[i]:
+                        c.archived[k] = 0
+                        _update(c, k, row, reward[i], time[i], rule, work)
+                    elif size == c.n.size:
+                        return i, size
+                    else:
+                        k = size
+                        size += 1
+                        _create(c, k, row, reward[i], time[i], s0, s0_factor, rule)
                 else:
-                    k = size
-                    size += 1
-                    _create(c, k, row, reward[i], time[i], s0, s0_factor, rule)
-            else:
-                _update(c, k, row, reward[i], time[i], rule, work)
-            touched[k] = 1
-        labels[i] = k
-        last = k
-    return x.shape[0], size
+                    _update(c, k, row, reward[i], time[i], rule, work)
+                touched[k] = 1
+                _bound_schema(c, k, lanes, p, tiles, bounds)
+            labels[i] = k
+    return n, size
+
+
+@_compiled
+def _bound_all(  # noqa: PLR0917  (a kernel takes its arrays one by one)
+    c: Columns, size: int, touched: NDArray[np.uint8], nominated: F8, lanes: F8, p: int, work: F8, bounds: F8
+) -> None:
+    """Fill `bounds` [capacity, 32] for a block of states: as nominated, or computed where the schema was touched."""
+    for k in range(size):
+        if c.archived[k]:
+            bounds[k] = -math.inf
+        elif touched[k]:
+            _bound_schema(c, k, lanes, p, work, bounds)
+        else:
+            for m in range(nominated.shape[0]):
+                bounds[k, m] = nominated[m, k]
+
+
+@_compiled
+def _bound_schema(c: Columns, k: int, lanes: F8, p: int, work: F8, bounds: F8) -> None:  # noqa: PLR0917  (a kernel takes its arrays one by one)
+    """Bring row k of `bounds` [capacity, 32] up to date."""
+    terms = bound_terms(c.mean.shape[1], c.nu[k], c.spread[k])
+    _bound(c.mean[k], c.factor[k], terms, c.offset[k], lanes, p, work, bounds[k])
 
 
 @_compiled
@@ -371,60 +527,3 @@ def squared_distances(factor: F8, mean: F8, x: F8) -> F8:
     for i in range(x.shape[0]):
         out[i] = squared_distance(factor, mean, x[i], work, math.inf)
     return out
-
-
-@_compiled
-def scatter(x: F8, mean: F8, out: F8) -> None:
-    """Write the mean outer product of x - mean, x [n, d], row by row."""
-    n, d = x.shape
-    out[:, :] = 0.0
-    e = np.empty(d)
-    for i in range(n):
-        for j in range(d):
-            e[j] = x[i, j] - mean[j]
-        for a in range(d):
-            for b in range(d):
-                out[a, b] += e[a] * e[b]
-    out /= n
-
-
-@_compiled
-def neighbour_scatter(x: F8, moment: NDArray[np.int64], gap: int, most: int, out: F8) -> int:  # noqa: C901  (one loop: a row, its neighbours, their outer products)
-    """Write 1/2 E[(x-x')(x-x')^T] over the `most` nearest x' of each row at least `gap` moments away.
-
-    Ties in distance go to the earlier row. Returns the number of pairs; `out` [d, d] is zero without any.
-    """
-    n, d = x.shape
-    out[:, :] = 0.0
-    pairs = 0
-    distance = np.empty(most)
-    index = np.empty(most, np.int64)
-    e = np.empty(d)
-    for i in range(n):
-        found = 0
-        for j in range(n):
-            if abs(moment[i] - moment[j]) < gap:
-                continue
-            total = 0.0
-            for m in range(d):
-                total += (x[i, m] - x[j, m]) ** 2
-            if found == most and total >= distance[most - 1]:
-                continue
-            at = min(found, most - 1)
-            while at > 0 and distance[at - 1] > total:
-                distance[at] = distance[at - 1]
-                index[at] = index[at - 1]
-                at -= 1
-            distance[at] = total
-            index[at] = j
-            found = min(found + 1, most)
-        for p in range(found):
-            for m in range(d):
-                e[m] = x[i, m] - x[index[p], m]
-            for a in range(d):
-                for b in range(d):
-                    out[a, b] += e[a] * e[b]
-        pairs += found
-    if pairs > 0:
-        out *= 0.5 / pairs
-    return pairs

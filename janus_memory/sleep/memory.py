@@ -18,6 +18,7 @@ from janus_memory.neocortex.background import Background
 from janus_memory.neocortex.bank import SchemaBank
 from janus_memory.neocortex.density import Density
 from janus_memory.neocortex.gates import RecallGate
+from janus_memory.neocortex.lineage import LifeEvent
 from janus_memory.scale import Scale
 from janus_memory.store.arrays import array_digest, subtree
 from janus_memory.transition import Transitions
@@ -95,6 +96,7 @@ class Knowledge:
         fast: what the fast learner knows: weights, target, optimiser and generator, or the user's file.
         slow: what is published: weights, or the user's file.
         announced: by schema id.
+        history: what the nights did to schemas, in order (`lineage_of`).
         drawing: the last map.
         anomaly: the model by which live states are flagged; None while there is no schema.
         calibration: float64 [n], distances of states that were new when they were measured; the model's threshold.
@@ -110,6 +112,7 @@ class Knowledge:
     fast: Arrays
     slow: Arrays
     announced: dict[str, Announced]
+    history: tuple[LifeEvent, ...]
     drawing: MapDrawing
     anomaly: ModelFile | None
     calibration: NDArray[np.float64]
@@ -124,6 +127,7 @@ class Knowledge:
             **prefixed("drawing/", self.drawing.snapshot()),
             "policy": note(self.policy),
             "announced": note(self.announced),
+            "history": note(self.history),
             "anomaly": note(self.anomaly),
             "calibration": self.calibration,
             **prefixed("density/", self.density.snapshot()),
@@ -152,6 +156,7 @@ class Knowledge:
             fast=subtree(arrays, "learner/"),
             slow=subtree(arrays, "slow/"),
             announced=msgspec.json.decode(arrays["announced"].tobytes(), type=dict[str, Announced]),
+            history=msgspec.json.decode(arrays["history"].tobytes(), type=tuple[LifeEvent, ...]),
             drawing=MapDrawing.restore(subtree(arrays, "drawing/")),
             anomaly=msgspec.json.decode(arrays["anomaly"].tobytes(), type=ModelFile | None),
             calibration=cast("NDArray[np.float64]", arrays["calibration"]),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from janus_memory.atlas.layout import lay_out
-from janus_memory.neocortex.assignment import score_block
+from janus_memory.neocortex.relaxed import form_schemas
 from janus_memory.replay.night import stepwise, swr
 from janus_memory.replay.night.blocks import block_of, blocks_of, td_errors
 from janus_memory.replay.night.problem import check_fit
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from janus_memory.config import Settings
     from janus_memory.logic.knowledge import KnowledgeBase
     from janus_memory.neocortex.assignment import BankView, BlockScores
+    from janus_memory.neocortex.background import Background
+    from janus_memory.neocortex.consolidation import Rows
+    from janus_memory.neocortex.relaxed import Formed
     from janus_memory.replay.night.blocks import Block
     from janus_memory.replay.night.chunk import ReplayChunk
     from janus_memory.replay.night.learner import LearnerState
@@ -41,6 +44,7 @@ class InProcessWorkers:
     def __init__(self, settings: Settings) -> None:
         self._replay = settings.replay
         self._policy = settings.policy
+        self._neocortex = settings.neocortex
         self._held: tuple[ReplayProblem, dict[int, Block]] | None = None
 
     def learn(
@@ -86,9 +90,13 @@ class InProcessWorkers:
         blocks = blocks_of(len(state), self._replay.block_rows) or [slice(0, 0)]
         return np.concatenate([rules.policy_truths(state[block])[0] for block in blocks])
 
-    def score(self, view: BankView, blocks: Sequence[NDArray[np.float64]]) -> list[BlockScores]:
-        """Score blocks of states against a snapshot of the bank."""
-        return [score_block(view, block) for block in blocks]
+    def score(self, view: BankView, blocks: Sequence[NDArray[np.float64]]) -> list[BlockScores] | None:  # noqa: ARG002  (a port's arguments)
+        """None: the walk scores for itself, in this very thread."""
+        return None
+
+    def form_schemas(self, background: Background, parts: Sequence[Rows]) -> list[Formed]:
+        """Form schemas of each shard's rows, one shard after the other."""
+        return [form_schemas(background, part, self._neocortex) for part in parts]
 
     def lay_out(self, request: MapRequest) -> MapResult:
         """Draw the map (phase 3)."""

@@ -16,6 +16,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from janus_memory.config import NeocortexSettings
 from janus_memory.errors import SchemaUpdateError
+from janus_memory.neocortex.assignment import BlockScores
 from janus_memory.neocortex.background import Background
 from janus_memory.neocortex.bank import SchemaBank
 from janus_memory.neocortex.consolidation import consolidate
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from janus_memory.neocortex.assignment import BankView, BlockScores
+    from janus_memory.neocortex.assignment import BankView
 
 
 @dataclasses.dataclass
@@ -325,6 +326,68 @@ def test_a_state_unlike_the_archive_is_created_anew() -> None:
     result = night(bank, background, np.full((1, 5), 50.0))
     assert (result.n_revived, result.n_created) == (0, 1)
     assert len(bank.archived_ids) == n_archived
+
+
+def test_streaming_is_the_weighted_sum_in_batch() -> None:
+    """Mean and covariance of 2 000 states of one schema are the same weighted sums taken at once, in float64."""
+    n, d = 2000, 5
+    x = np.random.default_rng(0).normal(size=(n, d)) @ np.random.default_rng(1).normal(size=(d, d))
+    settings = NeocortexSettings(tau_rel=1e-300, eta=0.01, eta_s=0.01, nu0=2.0 * d)
+    bank, background = fitted(x, settings)
+    night(bank, background, x, settings=settings)
+    taken = np.arange(1, n)
+    a, b = np.maximum(0.01, 1 / (taken + 1)), np.maximum(0.01, 1 / (2 * d + taken + 1))
+
+    def weights(rate: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What is left after each state of what each state before has put in; [n, n], lower."""
+        kept = np.concatenate([[0.0], np.cumsum(np.log1p(-rate))])
+        return np.tril(np.concatenate([[1.0], rate]) * np.exp(kept[:, None] - kept[None, :]))
+
+    means = weights(a) @ x
+    e = x[1:] - means[:-1]
+    left = weights(b)[-1]
+    c = left[1:] * (1 - a)
+    covariance = left[0] * background.s0 + (c[:, None] * e).T @ e
+    assert bank.size == 1
+    np.testing.assert_allclose(bank.means[0], means[-1], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(bank.covariances[0], covariance, rtol=1e-6)
+
+
+@pytest.mark.parametrize("n", [2, 5])
+def test_fewer_states_than_dimensions_are_a_night(n: int) -> None:
+    """The background is lifted off its own span, and every state has a schema."""
+    x, _ = planted(n, 8, 2)
+    bank, background = fitted(x)
+    assert (night(bank, background, x).labels >= 0).all()
+    _healthy(bank)
+
+
+def test_a_constant_feature_leaves_a_narrow_schema_not_a_singular_one() -> None:
+    """A feature that stops moving after the warm-up shrinks to the floor of the eigenvalues; no label is lost."""
+    x, _ = planted(3000, 4, 2)
+    bank, background = fitted(x[:500])
+    x[500:, 2] = 0.25
+    result = night(bank, background, x)
+    assert (result.labels >= 0).all()
+    _healthy(bank)
+    floor = 1e-9 * np.trace(background.s0) / 4
+    assert all(np.linalg.eigvalsh(s).min() > 0.4 * floor for s in bank.covariances)
+
+
+@pytest.mark.parametrize("answer", [np.full((300, 3), np.nan), np.zeros((300, 2))], ids=["nan", "a shape"])
+def test_nonsense_from_a_worker_is_refused(answer: NDArray[np.float64]) -> None:
+    """Scores that cannot be compared would silently change labels; the bank is as it was."""
+    x, _ = planted(300, 3, 3)
+    bank, background = fitted(x)
+    night(bank, background, x[:100])
+    bank.remove(list(range(3, bank.size)))
+    assert bank.size == 3
+    before = array_digest(bank.snapshot())
+    workers = lambda view, blocks: [BlockScores(answer)]  # noqa: E731, ARG005  (a worker of one line)
+    arguments = (x, np.ones(300), times(300), np.ones(300, np.bool_), ROBUST, workers, "s", "m")
+    with pytest.raises(SchemaUpdateError, match="workers"):
+        consolidate(bank, background, *arguments)
+    assert array_digest(bank.snapshot()) == before
 
 
 _REFUSED: dict[str, Callable[..., Any]] = {

@@ -69,6 +69,7 @@ def committed_memory(  # noqa: PLR0917  (the results of all phases, in their ord
             fast=replayed.fast,
             slow=done.slow,
             announced=published.announced,
+            history=published.history,
             drawing=drawing,
             anomaly=published.anomaly,
             calibration=published.calibration,

@@ -13,6 +13,7 @@ from janus_memory.hippocampus.separation import Separation
 from janus_memory.neocortex.bank import SchemaBank
 from janus_memory.neocortex.consolidation import consolidate as walk
 from janus_memory.neocortex.gates import RecallGate, episode_index, logic_gate, pass_rates, passes
+from janus_memory.neocortex.relaxed import consolidate_relaxed
 from janus_memory.sleep.memory import note, prefixed
 from janus_memory.sleep.phases.replay import problem_of
 from janus_memory.store.arrays import subtree
@@ -20,6 +21,7 @@ from janus_memory.store.arrays import subtree
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from janus_memory.neocortex.consolidation import ConsolidationResult
     from janus_memory.sleep.learning import Learning
     from janus_memory.sleep.night import Night
     from janus_memory.sleep.phases.freeze import Ground, Pool
@@ -100,18 +102,12 @@ def consolidate(
     logic = _logic(night, pool)[pool.open]
     passed = passes(recall, logic, settings.neocortex)
     bank = bank_before(night)
-    result = walk(
-        bank,
-        ground.background,
-        x,
-        rows.reward.astype(np.float64),
-        rows.timestamp,
-        passed,
-        settings.neocortex,
-        night.workers.score,
-        night.session_id,
-        night.spec.name,
-    )
+    states = (bank, ground.background, x, rows.reward.astype(np.float64), rows.timestamp, passed)
+    origin = (night.session_id, night.spec.name)
+    if settings.neocortex.assignment == "relaxed":
+        result = consolidate_relaxed(*states, settings.neocortex, night.workers.form_schemas, *origin)
+    else:
+        result = walk(*states, settings.neocortex, night.workers.score, *origin)
     taken = rows.take(passed)
     gates = (recall * logic)[passed].astype(np.float32)
     slow = learning.consolidate(replayed.slow, replayed.fast, problem_of(night, taken, scale), gates)
@@ -127,7 +123,7 @@ def consolidate(
         metrics={
             **metrics,
             **{f"pass_rate_{name}": rate for name, rate in rates.items()},
-            **_rates_by_schema(result.labels, passed),
+            **_rates_by_schema(result, passed),
             **flags,
             **({"recall_gate_accuracy": fit.accuracy} if fit.n_rows else {}),
             "rows_open": float(len(rows)),
@@ -160,12 +156,16 @@ def _logic(night: Night, pool: Pool) -> NDArray[np.float64]:
     return logic_gate(episode_index(pool.rows), truths, night.rules.weights, night.rules.quantifiers)
 
 
-def _rates_by_schema(labels: NDArray[np.intp], passed: NDArray[np.bool_]) -> dict[str, float]:
-    """Smallest and largest pass rate of a schema: a gate can starve a regime."""
-    rates = [float(passed[labels == label].mean()) for label in np.unique(labels[labels >= 0])]
+def _rates_by_schema(result: ConsolidationResult, passed: NDArray[np.bool_]) -> dict[str, float]:
+    """Pass rate of the rows of each schema by its id before the night's merging: a gate can starve a regime."""
+    rates = {
+        f"pass_rate_schema_{result.ids[label].decode()}": float(passed[result.labels == label].mean())
+        for label in np.unique(result.labels[result.labels >= 0])
+    }
     return {
-        "pass_rate_schema_min": min(rates, default=1.0),
-        "pass_rate_schema_max": max(rates, default=1.0),
+        **rates,
+        "pass_rate_schema_min": min(rates.values(), default=1.0),
+        "pass_rate_schema_max": max(rates.values(), default=1.0),
     }
 
 

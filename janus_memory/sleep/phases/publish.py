@@ -12,6 +12,7 @@ import numpy as np
 from janus_memory.atlas.anomaly import AnomalyModel
 from janus_memory.events import PolicyUpdate, encode, event_id
 from janus_memory.neocortex.bank import SchemaBank
+from janus_memory.neocortex.lineage import LifeEvent
 from janus_memory.neocortex.density import Density
 from janus_memory.neocortex.profile import Typical
 from janus_memory.policy.factory import policy_name
@@ -46,6 +47,7 @@ class Published:
     Attributes:
         bank: the schemas, merged and pruned.
         announced: which night told of each live schema last.
+        history: what the nights up to this one did to schemas.
         anomaly: where the anomaly model is; None without schemas.
         calibration: float64 [n], the distances that its threshold comes from.
         density: the weights of the model average, after tonight's states were judged by what was known before.
@@ -55,6 +57,7 @@ class Published:
 
     bank: SchemaBank
     announced: dict[str, Announced]
+    history: tuple[LifeEvent, ...]
     anomaly: ModelFile | None
     calibration: NDArray[np.float64]
     density: Density
@@ -66,6 +69,7 @@ class Published:
         return {
             **prefixed("bank/", self.bank.snapshot()),
             "announced": note(self.announced),
+            "history": note(self.history),
             "anomaly": note(self.anomaly),
             "calibration": self.calibration,
             **prefixed("density/", self.density.snapshot()),
@@ -79,6 +83,7 @@ class Published:
         return cls(
             SchemaBank.restore(subtree(arrays, "bank/")),
             msgspec.json.decode(arrays["announced"].tobytes(), type=dict[str, Announced]),
+            msgspec.json.decode(arrays["history"].tobytes(), type=tuple[LifeEvent, ...]),
             msgspec.json.decode(arrays["anomaly"].tobytes(), type=ModelFile | None),
             cast("NDArray[np.float64]", arrays["calibration"]),
             Density.restore(subtree(arrays, "density/")),
@@ -137,6 +142,25 @@ def _announced(night: Night, bank: SchemaBank, events: Sequence[SchemaUpdate]) -
     earlier = known.announced if known else {}
     tonight = {e.schema_id: Announced(e.cycle_id, e.bank_version, e.profile) for e in events}
     return {name: tonight.get(name) or earlier[name] for name in facts_of(bank)}
+
+
+def _history(night: Night, events: Sequence[SchemaUpdate]) -> tuple[LifeEvent, ...]:
+    """What was known before, and tonight's events but for mere updates."""
+    known = night.memory.knowledge
+    tonight = tuple(
+        LifeEvent(
+            schema_id=e.schema_id,
+            kind=e.kind,
+            merged_into=e.merged_into,
+            session_id=night.session_id,
+            at=e.as_of,
+            num_points=e.num_points,
+            profile=e.profile,
+        )
+        for e in events
+        if e.kind != "updated"
+    )
+    return (*(known.history if known else ()), *tonight)
 
 
 def _counts(changes: Sequence[Change]) -> dict[str, float]:
