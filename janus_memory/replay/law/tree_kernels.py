@@ -297,10 +297,12 @@ def descend(  # noqa: PLR0917  (a kernel takes its arrays one by one)
     total = sums[-1] + values[-1]
     if even is not None:
         total += even * size
+    good = True
     for i in range(n):
-        if not 0.0 <= uniforms[i] < 1.0:
-            return False
+        good &= 0.0 <= uniforms[i] < 1.0
         target[i] = uniforms[i] * total
+    if not good:
+        return False
     # Level by level for the whole batch: the draws are independent, so they share vectors.
     covered = 16.0 ** (start.size - 1)
     for level in range(start.size - 2, -1, -1):

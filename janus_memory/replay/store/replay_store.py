@@ -56,7 +56,8 @@ _EVICTION: dict[Strategy, Eviction] = {
     "mixed": "fifo",
     "domain_balanced": "largest_domain",
 }
-_F4 = np.dtype(np.float32)
+# As objects: numpy need not look them up.
+_I4, _U4, _F4 = np.dtype(np.int32), np.dtype(np.uint32), np.dtype(np.float32)
 
 
 def eviction_of(strategy: Strategy, eviction: Eviction | None) -> Eviction:
@@ -218,9 +219,9 @@ class ReplayStore:
             ReplayError: columns of different lengths, a slot that holds nothing, a TD error that is not finite,
                 a violation outside [0, 1]; nothing was changed.
         """
-        slots = np.ascontiguousarray(drawn[0], np.int32)
+        slots = np.ascontiguousarray(drawn[0], _I4)
         n = len(slots)
-        generations = np.ascontiguousarray(drawn[1], np.uint32)
+        generations = np.ascontiguousarray(drawn[1], _U4)
         if generations.shape != slots.shape:
             raise ReplayError(
                 f"`generation` has shape {generations.shape} for {n} slots; the store is unchanged; pass the batch "

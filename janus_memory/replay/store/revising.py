@@ -55,13 +55,15 @@ def revise(  # noqa: PLR0917  (a batch's columns, in their order)
     Raises:
         ReplayError: as `passes.judge`; nothing was written.
     """
-    kept, p = np.empty(slots.size, np.int32), np.empty(slots.size)
+    kept, p = np.empty(slots.size, slots.dtype), np.empty(slots.size)
     n, calm = _revise(
         held, slots, generations, td, _NONE if violation is None else violation, size, *law, kept, p
     )
     if n < 0:
         raise refusal(-1 - n, slots, td, violation, size)
-    return kept[:n], p[:n], calm
+    if n < slots.size:
+        kept, p = kept[:n], p[:n]
+    return kept, p, calm
 
 
 def _compiled(function: _Function) -> _Function:
