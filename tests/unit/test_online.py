@@ -140,10 +140,9 @@ def test_what_was_replayed_has_its_new_priority(kind: str) -> None:
     else:
         learner.replay(1)
     after = learner.snapshot()
-    held = Transitions.from_arrays(after, "store/buffer/rows/").take(slice(16))
-    batch = Batch(held.state, held.action, held.reward, held.next_state, held.next_action, held.done)
-    expected = np.abs(policy.td_errors(batch)).astype(np.float64) + 0.5 * np.abs(held.reward)
-    name = "store/buffer/metadata/"
+    batch = Batch(**{f.name: after[f"store/slots/{f.name}"][:16] for f in dataclasses.fields(Batch)})  # type: ignore[arg-type]  # columns by name
+    expected = np.abs(policy.td_errors(batch)).astype(np.float64) + 0.5 * np.abs(batch.reward)
+    name = "store/slots/"
     counts = [arrays[name + "replay_count"].astype(int)[:16] for arrays in (before, after)]
     drawn = counts[1] > counts[0]
     assert 0 < drawn.sum() < 16
@@ -154,11 +153,11 @@ def test_what_was_replayed_has_its_new_priority(kind: str) -> None:
 
 def test_new_rows_enter_at_the_largest_priority() -> None:
     """So that each is replayed soon: the largest after the step's own write-back."""
-    learner = make_learner(new_rows=4)
+    learner = make_learner(new_rows=4, capacity=64)
     learner.observe(walks(40))
     arrays = learner.snapshot()
-    priority = arrays["store/buffer/metadata/priority"].astype(float)
-    newest = np.argsort(arrays["store/buffer/arrival"].astype(int))[-4:]
+    priority = arrays["store/slots/priority"].astype(float)
+    newest = slice(-4, None)  # the store is not full, and its slots fill in order
     assert (priority[newest] == priority.max()).all()
 
 
@@ -332,8 +331,8 @@ def test_broken_rules_raise_a_rows_priority() -> None:
     for _ in range(20):
         learner.replay(1)
     arrays = learner.snapshot()
-    priority = arrays["store/buffer/metadata/priority"].astype(float)
-    short = arrays["store/buffer/rows/action"].astype(int) == 0
+    priority = arrays["store/slots/priority"].astype(float)
+    short = arrays["store/slots/action"].astype(int) == 0
     np.testing.assert_allclose(priority, 0.25 + 0.5 * 0.25 + np.where(short, 2.0, 0.0), rtol=1e-6)
 
 
