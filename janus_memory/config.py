@@ -229,7 +229,7 @@ class RaySettings(_Record, frozen=True, kw_only=True):
     dashboard_port: int = 8265
     n_replay: int = 1
     n_shards: int = 2
-    shard_min_schemas: int = 1_000
+    shard_min_schemas: int = 2_000
 
 
 class SleepSettings(_Record, frozen=True, kw_only=True):
