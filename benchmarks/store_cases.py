@@ -1,17 +1,18 @@
 """The replay store beside other libraries': iteration, block insert, saving and loading, and what is on top of a draw.
 
 The work: 64-float states, 256 rows drawn and read, 256 priorities written back. Ours is a whole `ReplayStore`: lock,
-generations, replay counts and statistics included, rows of the full schema (five identifiers), first in, first out as the
-peers are.
+generations, replay counts, domains and statistics included, rows handed over in the full schema (five identifiers, of which
+the store keeps the domain), first in, first out as the peers are.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import tempfile
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args
 
 import numpy as np
 
@@ -53,6 +54,8 @@ ITERATION_TARGETS: dict[int, dict[type[Peer], float | None]] = {
     LARGE: {Tianshou: 1.5, Cpprb: 1.5, Flashbax: 1.5, Torchrl: 1.5, StableBaselines3: None},
 }
 INSERT_TARGET = 2.5
+# Rows of a block: a frame, ten of them, and all that the store holds.
+BLOCKS = (100, 1000, SMALL)
 FILE_TARGET = 5.0
 OVERHEAD_TARGET = 1.5
 _Float = TypeVar("_Float", np.float32, np.float64)
@@ -116,29 +119,49 @@ def overheads(effort: Effort) -> Iterator[Row]:
 
 
 def inserts(effort: Effort) -> Iterator[Row]:
-    """The row of a block that replaces a full store, against cpprb."""
+    """Rows of blocks that go into a full store, against cpprb: a frame as it arrives by day, and larger ones."""
     rows = experience(SMALL, seed=1)
     memory, name = opened(Cpprb, rows)
     store = filled(rows, "prioritized_loss")
-    block = transitions(rows, 0, SMALL)
-    times = itertools.count(_START_NS + SMALL * _STEP_NS, SMALL * _STEP_NS)
-    blocks = itertools.cycle(
-        [replace(block, timestamp=_times(next(times), SMALL)) for _ in range(effort.calls)]
-    )
-    ours, theirs = in_turn(
-        lambda: store.insert(next(blocks)),
-        None if memory is None else lambda: memory.insert(rows),
-        **effort._asdict(),
-    )
-    yield measured(
-        "insert a block of 10 000 rows",
-        "rows/s",
-        [SMALL * rate for rate in per_second(ours)],
-        [SMALL * rate for rate in per_second(theirs)],
-        name,
-        better="higher",
-        target=INSERT_TARGET,
-    )
+    for size in BLOCKS:
+        blocks, parts = itertools.cycle(_blocks(rows, size)), itertools.cycle(_cut(rows, size))
+        ours, theirs = in_turn(
+            functools.partial(_insert_next, store, blocks),
+            None if memory is None else functools.partial(_insert_next, memory, parts),
+            repetitions=effort.repetitions,
+            calls=effort.calls * SMALL // size,
+        )
+        yield measured(
+            f"insert a block of {size:_} rows".replace("_", " "),
+            "rows/s",
+            [size * rate for rate in per_second(ours)],
+            [size * rate for rate in per_second(theirs)],
+            name,
+            better="higher",
+            target=INSERT_TARGET,
+        )
+
+
+def _insert_next(memory: ReplayStore | Cpprb, blocks: Iterator[Any]) -> None:
+    memory.insert(next(blocks))
+
+
+def _blocks(rows: Experience, size: int) -> list[Transitions]:
+    """As many blocks of `size` rows as the experience has, later than all that a store was filled with."""
+    later = _START_NS + SMALL * _STEP_NS
+    return [
+        replace(transitions(rows, first, first + size), timestamp=_times(later + first * _STEP_NS, size))
+        for first in range(0, len(rows), size)
+    ]
+
+
+def _cut(rows: Experience, size: int) -> list[Experience]:
+    """The same blocks for a peer."""
+    names = [field.name for field in fields(rows)]
+    return [
+        Experience(**{name: getattr(rows, name)[first : first + size] for name in names})
+        for first in range(0, len(rows), size)
+    ]
 
 
 def persistence(effort: Effort) -> Iterator[Row]:
