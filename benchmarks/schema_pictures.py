@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from benchmarks.schema_cases import Found, History
+    from benchmarks.schema_cases import Found
+    from benchmarks.schema_markets import History
 
 __all__ = ["draw_history", "draw_planted"]
 

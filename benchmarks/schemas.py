@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from benchmarks.report import Row
-    from benchmarks.schema_cases import Found, History
+    from benchmarks.schema_cases import Found
+    from benchmarks.schema_markets import History
 
 SEEDS = (1001, 1002, 1003)
 
@@ -56,6 +57,7 @@ def main() -> None:
 def _rows(quick: bool, found: list[Found], histories: list[History]) -> Iterator[Row]:
     """Planted streams, the baselines on two of them, orders of arrival, real markets."""
     from benchmarks import schema_cases as cases  # noqa: PLC0415
+    from benchmarks.schema_markets import market_rows  # noqa: PLC0415
 
     plans = cases.QUICK_PLANS if quick else cases.PLANS
     seeds, n = (SEEDS[:1], 4_000) if quick else (SEEDS, cases.N_ROWS)
@@ -67,7 +69,7 @@ def _rows(quick: bool, found: list[Found], histories: list[History]) -> Iterator
         yield from cases.peer_rows(plan, SEEDS[0], n)
     for plan in plans[:1] if quick else cases.ORDER_PLANS:
         yield cases.order_row(plan, seeds, n)
-    yield from cases.market_rows(histories)
+    yield from market_rows(histories)
 
 
 def _speed_rows(quick: bool) -> Iterator[Row]:
