@@ -12,8 +12,8 @@ import numpy as np
 from janus_memory.atlas.anomaly import AnomalyModel
 from janus_memory.events import PolicyUpdate, encode, event_id
 from janus_memory.neocortex.bank import SchemaBank
-from janus_memory.neocortex.lineage import LifeEvent
 from janus_memory.neocortex.density import Density
+from janus_memory.neocortex.lineage import LifeEvent
 from janus_memory.neocortex.profile import Typical
 from janus_memory.policy.factory import policy_name
 from janus_memory.sleep.announce import facts_of, net_changes, schema_event
@@ -128,6 +128,7 @@ def publish(  # noqa: PLR0917  (the results of the phases before, and who writes
     return Published(
         bank,
         _announced(night, bank, events),
+        _history(night, events),
         anomaly,
         calibration,
         density,
