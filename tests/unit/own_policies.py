@@ -128,6 +128,38 @@ class Sick(Momentum):
         super().load(path)
 
 
+class Steady:
+    """A policy for vectors of two numbers: always (0, 3), worth what it has learned that it brings."""
+
+    def __init__(self, spec: PolicySpec, seed: int) -> None:
+        assert spec.market.action_kind == "vector"
+        assert seed > 0
+        self.value = np.zeros(1)
+
+    def td_errors(self, batch: Batch) -> NDArray[np.float32]:
+        """The reward that was not expected."""
+        assert batch.action.shape == batch.next_action.shape == (len(batch), 2)
+        return np.asarray(batch.reward - self.value, np.float32)
+
+    def update(self, batch: Batch, weights: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A step to the mean reward."""
+        delta = self.td_errors(batch)
+        self.value = self.value + 0.1 * float(np.mean(weights * delta))
+        return np.asarray(delta**2 / 2, np.float32)
+
+    def action_distribution(self, states: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What it always does."""
+        return np.tile(np.array([0, 3], np.float32), (len(states), 1))
+
+    def save(self, path: Path) -> None:
+        """The value."""
+        path.write_bytes(self.value.tobytes())
+
+    def load(self, path: Path) -> None:
+        """The inverse of `save`."""
+        self.value = np.frombuffer(path.read_bytes())
+
+
 def answered(method: str, answer: _T) -> _T:
     """The answer of a method, or what `SICK` says."""
     wrong = SICK.get(method)

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from janus_memory.config import RuleSettings, Settings
+from janus_memory.config import MarketSettings, RuleSettings, Settings
 from janus_memory.errors import CheckpointError, PolicyError
 from janus_memory.events import PolicyUpdate, decode
 from janus_memory.policy.factory import PolicySpec, load_factory
@@ -28,7 +28,7 @@ from janus_memory.sleep.cycle import NightResult, NightStopped
 from janus_memory.sleep.memory import Memory
 from janus_memory.store.arrays import Arrays, array_digest
 from tests.unit import own_policies
-from tests.unit.sleep_rows import MARKET, night_of, rows_of, settings_for, sleep
+from tests.unit.sleep_rows import FEATURES, MARKET, night_of, rows_of, settings_for, sleep
 
 HERE = "tests.unit.own_policies"
 # A rule that some rows break a little: gates between the threshold and 1.
@@ -213,6 +213,21 @@ def test_the_next_night_goes_on_from_both_copies(settings: Settings) -> None:
     assert moved.knowledge is not None
     assert moved.knowledge.fast["policy"].tobytes() != one.knowledge.fast["policy"].tobytes()
     assert moved.knowledge.slow["policy"].tobytes() != one.knowledge.slow["policy"].tobytes()
+
+
+def test_vectors_are_judged_at_the_policys_own_choice(tmp_path: Path) -> None:
+    """A night of vector actions: the rule's truth at (0, 3), whatever the rows did."""
+    rule = RuleSettings(name="small", text="action[1] < 2 ~ 1")
+    market = MarketSettings(
+        features=FEATURES, action_dim=2, action_low=(-1, 0), action_high=(1, 4), rules=(rule,)
+    )
+    plain = msgspec.structs.replace(settings_for(tmp_path), markets={MARKET: market})
+    rows = rows_of(settings_for(tmp_path), 1)
+    acts = np.random.default_rng(1).uniform((-1, 0), (1, 4), (250, 2)).astype(np.float32)
+    given = night_of(1, replace(rows, action=acts, next_action=np.full_like(acts, np.nan)))
+    night = sleep(with_factory(plain, f"{HERE}:Steady"), Memory.empty(MARKET), given)
+    assert night.state == "committed"
+    assert night.report.metrics["policy_satisfaction"] == pytest.approx(1 / (1 + np.e), abs=1e-3)
 
 
 def test_a_policy_cannot_change_the_nights_rows(settings: Settings) -> None:
