@@ -57,7 +57,7 @@ def test_every_command_explains_itself_with_an_example(
 
 def test_the_commands_are_those_that_are_documented() -> None:
     assert set(cli.commands) == {
-        "close", "config", "dead-letters", "demo", "replay", "rules", "simulate", "sleep", "status", "topics", "up",
+        "close", "config", "dead-letters", "demo", "replay", "rules", "schemas", "simulate", "sleep", "status", "topics", "up",
     }  # fmt: skip
 
 
