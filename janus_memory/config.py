@@ -176,8 +176,8 @@ class NeocortexSettings(_Record, frozen=True, kw_only=True):
     eta: float | None = None
     eta_s: float | None = None
     nu0: float | None = None
-    tau_rel: float = 3.0
-    count_power: float = 0.5
+    tau_rel: float | None = None
+    count_power: float | None = None
     tau_schema: float = 0.01
     spec_eps: float = 0.01
     tau_recall: float = 0.3

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 __all__ = ["Rule"]
 
 ETA_ROBUST, ETA_SPEC = 0.002, 0.01
+# From here on regimes hardly overlap, and the density alone tells them apart.
+LARGE_DIMENSION = 32
 
 
 class Rule(NamedTuple):
@@ -41,6 +43,9 @@ class Rule(NamedTuple):
         """The rule for dimension d; `prior_variance` is tr(S0)/d, of which the floor is 1e-9."""
         robust = settings.mode == "robust"
         eta = (ETA_ROBUST if robust else ETA_SPEC) if settings.eta is None else settings.eta
+        large = d >= LARGE_DIMENSION
+        tau_rel = (0.1 if large else 3.0) if settings.tau_rel is None else settings.tau_rel
+        power = (0.0 if large else 0.5) if settings.count_power is None else settings.count_power
         eta_s = min(eta, 1.0 / (8 * d)) if settings.eta_s is None else settings.eta_s
         return cls(
             robust=robust,
@@ -48,7 +53,7 @@ class Rule(NamedTuple):
             eta_s=eta_s,
             nu0=2.0 * d if settings.nu0 is None else settings.nu0,
             n_cap=(2.0 - eta_s) / eta_s,
-            log_tau=math.log(settings.tau_rel if robust else settings.tau_schema),
+            log_tau=math.log(tau_rel if robust else settings.tau_schema),
             floor=1e-9 * prior_variance,
-            count_power=settings.count_power if robust else 0.0,
+            count_power=power if robust else 0.0,
         )

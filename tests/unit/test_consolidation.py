@@ -64,7 +64,7 @@ def _plain_robust(x: NDArray[np.float64], b: Background) -> tuple[list[int], lis
     """The robust rule of section 6, read aloud, with its defaults."""
     d = x.shape[1]
     eta, eta_s, nu0 = 0.002, min(0.002, 1 / (8 * d)), 2 * d
-    log_tau = math.log(3)
+    log_tau, power = (math.log(3), 0.5) if d < 32 else (math.log(0.1), 0)
     log_p0 = np.atleast_1d(multivariate_t(b.m0, b.c0, df=d + 3).logpdf(x))
     schemas: list[_Plain] = []
     labels = []
@@ -73,7 +73,7 @@ def _plain_robust(x: NDArray[np.float64], b: Background) -> tuple[list[int], lis
         for k in schemas:
             n_eff = min(k.n, (2 - eta_s) / eta_s)
             law = multivariate_t(k.mean, (1 + 1 / n_eff) * k.covariance, df=nu0 + n_eff)
-            scores.append(law.logpdf(s) + 0.5 * math.log(k.n))
+            scores.append(law.logpdf(s) + power * math.log(k.n))
         if not scores or max(scores) < log_tau + floor:
             schemas.append(_Plain(1, s.copy(), b.s0.copy()))
             labels.append(len(schemas) - 1)
@@ -120,7 +120,7 @@ def test_the_spec_mode_is_the_literal_loop(d: int) -> None:
 
 @pytest.mark.parametrize(("n", "d"), [(400, 1), (400, 3), (400, 16), (300, 33)])
 def test_the_robust_mode_is_the_slow_loop(n: int, d: int) -> None:
-    """Labels equal, means and covariances within 1e-10, with both thresholds (below and from d = 16)."""
+    """Labels equal, means and covariances within 1e-10, with both thresholds (below and from d = 32)."""
     x, _ = planted(n, d, 4)
     bank, background = fitted(x)
     labels, schemas = _plain_robust(x, background)
