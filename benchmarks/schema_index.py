@@ -86,7 +86,7 @@ def _features(bars: pd.DataFrame) -> NDArray[np.float64]:
     step = logs.diff()
     columns = [(logs - logs.shift(k)) / np.sqrt(k) for k in _RETURNS]
     columns += [_log(step.rolling(k).std(ddof=0)) for k in _DEVIATIONS]
-    reach = np.log(high / low) ** 2
+    reach = _log(high / low) ** 2
     place = ((close - low) - (high - close)) / (high - low).where(high > low, np.inf)
     gain, loss = (_smooth((sign * close.diff()).clip(lower=0), 1 / 14) for sign in (1, -1))
     volume = np.log1p(bars["volume"])

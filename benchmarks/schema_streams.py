@@ -83,8 +83,8 @@ def plant(plan: Plan, seed: int, n: int = N_ROWS) -> Planted:
     rng = np.random.default_rng([seed, plan.d, plan.k, n])
     roots = np.stack([_root(plan.d, rng) for _ in range(plan.k)])
     centres = _centres(plan, roots, rng)
-    weight = 1.0 / np.arange(1, plan.k + 1) ** plan.zipf
-    weight = rng.permutation(weight / weight.sum())
+    weight = np.arange(1, plan.k + 1, dtype=np.float64) ** -plan.zipf
+    weight = rng.permutation(weight / weight.sum()).astype(np.float64)
     which = _path(plan, weight, n, rng)
     way = rng.normal(size=(plan.k, plan.d))
     way *= plan.drift / np.linalg.norm(way, axis=1, keepdims=True)

@@ -206,14 +206,19 @@ def test_the_settings_that_the_documentation_shows_can_be_read(tmp_path: Path) -
     """Each block of TOML in docs/rules.md, for a market that has the names in it."""
     page = (Path(__file__).parents[2] / "docs" / "rules.md").read_text()
     blocks = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 4
     features, actions = (*FEATURES, "open_gain"), (*ACTIONS, "out")
     market = f"[markets.eurusd]\nfeatures = {list(features)}\naction_names = {list(actions)}\n"
+    n_rules = []
     for block in blocks:
         path = tmp_path / "janus.toml"
-        path.write_text(market + block)
-        rules = settings_from(path, {}, [])[0].market("eurusd").rules
-        assert len(KnowledgeBase.parse(rules, features, actions).names) >= len(rules) == 2
+        path.write_text(market + block.replace('"..."', f'"{"0" * 64}"'))
+        said = settings_from(path, {}, [])[0].market("eurusd")
+        base = KnowledgeBase.parse(said.rules, features, actions, memberships=said.memberships)
+        assert len(base.names) >= len(said.rules)
+        n_rules.append(len(said.rules))
+    assert n_rules == [2, 2, 2, 0]
+    assert list(said.predicates) == ["risky"]
 
 
 @pytest.mark.parametrize("known", [KNOWN, VECTOR], ids=["discrete", "vector"])
