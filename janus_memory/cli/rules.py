@@ -179,7 +179,8 @@ def _read(settings: Settings, name: str) -> tuple[ReadRule, ...]:
     from janus_memory.logic.explanation import read_rules
 
     market = settings.market(name)
-    return read_rules(market.rules, market.spec(name), market.memberships, market.predicates)
+    spec, logic = market.spec(name), settings.logic
+    return read_rules(market.rules, spec, market.memberships, market.predicates, logic)
 
 
 def _chosen(known: tuple[ReadRule, ...], rule: str | None) -> tuple[ReadRule, ...]:

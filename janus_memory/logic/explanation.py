@@ -91,11 +91,13 @@ def read_rules(
     spec: MarketSpec,
     memberships: Mapping[str, MembershipSettings] = _NO_WORDS,
     predicates: Mapping[str, PredicateSettings] = _NO_PREDICATES,
+    logic: LogicSettings = _DEFAULTS,
 ) -> tuple[ReadRule, ...]:
     """The market's rules as they hold.
 
     Raises:
-        RuleError: a rule or a membership cannot be read.
+        ConfigError: a p cannot be used.
+        RuleError: a rule, a membership or a predicate cannot be read.
     """
     n_actions = spec.action_size if spec.action_kind == "discrete" else 0
     known = Vocabulary(
@@ -111,6 +113,7 @@ def read_rules(
         spec.features,
         spec.action_names,
         n_actions=n_actions,
+        logic=logic,
         memberships=memberships,
         predicates=predicates,
     )

@@ -15,7 +15,7 @@ import pytest
 from janus_memory.cli.demo_settings import demo_market
 from janus_memory.cli.main import run
 from janus_memory.cli.transition_files import read_transitions
-from janus_memory.config import MarketSettings, RuleSettings, Settings
+from janus_memory.config import LogicSettings, MarketSettings, RuleSettings, Settings
 from janus_memory.settings import dump_settings
 from janus_memory.simulate.bars import shipped_bars
 from janus_memory.simulate.sessions import sessions_of
@@ -313,3 +313,12 @@ def test_check_refuses_by_name_column_and_nearest_word(capsys: pytest.CaptureFix
     assert run(["rules", "check", "janus.toml"]) == 2
     told = "rule 'r', column 5: unknown feature 'postion' (did you mean 'position'?)"
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("folder")
+def test_check_refuses_a_p_that_the_night_would_refuse(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where no rule of the market needs that p."""
+    settings = Settings(markets={"eurusd": demo_market()}, logic=LogicSettings(p_exists=0.5))
+    Path("janus.toml").write_text(dump_settings(settings))
+    assert run(["rules", "check", "janus.toml"]) == 2
+    assert "logic.p_exists = 0.5; nothing was loaded" in capsys.readouterr().err
