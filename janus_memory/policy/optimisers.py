@@ -38,7 +38,10 @@ def init_optimiser(fast: Mapping[str, NDArray[np.generic] | jax.Array], policy: 
 
 
 def fits(opt: Arrays, fast: Arrays, policy: PolicySettings) -> bool:
-    """Whether a stored state is one of this optimiser and these weights, by names and shapes."""
+    """Whether a stored state is one of this optimiser and these weights, by names and shapes.
+
+    Adam's kin (adabelief, adam, adamw, nadam, radam) have equal ones, and so take each other's.
+    """
     wanted = init_optimiser(fast, policy)
     return {n: v.shape for n, v in opt.items()} == {n: v.shape for n, v in wanted.items()}
 

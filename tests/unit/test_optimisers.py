@@ -98,6 +98,18 @@ def test_a_state_of_another_optimiser_is_refused_or_begun_afresh() -> None:
     assert under_settings(after, _policy("rmsprop")) is after
 
 
+def test_only_adams_kin_hand_their_states_on() -> None:
+    """As docs/settings.md says: a count and two moments; every other two optimisers begin afresh after each other."""
+    kin = {"adabelief", "adam", "adamw", "nadam", "radam"}
+    state = _learner(_ADAM)
+    for name in get_args(Optimiser):
+        other = under_settings(state, _policy(name))
+        assert (other is state) == (name in kin)
+        for following in get_args(Optimiser):
+            kept = under_settings(other, _policy(following)) is other
+            assert kept == (name == following or {name, following} <= kin)
+
+
 def test_a_name_that_is_not_on_the_list_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"policy\.optimiser = 'adm'"):
         settings_from(None, {}, ["policy.optimiser=adm"])
