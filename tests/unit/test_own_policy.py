@@ -216,8 +216,8 @@ def test_the_next_night_goes_on_from_both_copies(settings: Settings) -> None:
 
 
 def test_vectors_are_judged_at_the_policys_own_choice(tmp_path: Path) -> None:
-    """A night of vector actions: the rule's truth at (0, 3), whatever the rows did."""
-    rule = RuleSettings(name="small", text="action[1] < 2 ~ 1")
+    """A night of vector actions: the rule's truth at (0, 3), whatever the rows did, without the margins of a loss."""
+    rule = RuleSettings(name="small", text="abs(calm) < 1e6 implies action[1] < 2 ~ 1")
     market = MarketSettings(
         features=FEATURES, action_dim=2, action_low=(-1, 0), action_high=(1, 4), rules=(rule,)
     )
@@ -227,7 +227,7 @@ def test_vectors_are_judged_at_the_policys_own_choice(tmp_path: Path) -> None:
     given = night_of(1, replace(rows, action=acts, next_action=np.full_like(acts, np.nan)))
     night = sleep(with_factory(plain, f"{HERE}:Steady"), Memory.empty(MARKET), given)
     assert night.state == "committed"
-    assert night.report.metrics["policy_satisfaction"] == pytest.approx(1 / (1 + np.e), abs=1e-3)
+    assert night.report.metrics["policy_satisfaction"] == pytest.approx(1 / (1 + np.e), abs=1e-6)
 
 
 def test_a_policy_cannot_change_the_nights_rows(settings: Settings) -> None:

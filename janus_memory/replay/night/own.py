@@ -62,7 +62,8 @@ class OwnLearner:
             truths = np.einsum("nra,na->nr", problem.policy_truth[rows], choice, dtype=np.float64)
             np.clip(truths, 0, 1, out=truths)  # float32 probabilities add up to 1 but for rounding
         else:
-            truth, _, _ = problem.vector.rules.policy_truth_function()
+            # Plain, as the table of discrete actions is: no gradient passes here.
+            truth, _, _ = problem.vector.rules.policy_truth_function(eps=0.0)
             truths = truth(problem.vector.state[rows], choice)
         return satisfaction(truths, problem.rule_weight.astype(np.float64), problem.quantifiers)
 
