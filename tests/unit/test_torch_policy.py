@@ -124,8 +124,8 @@ def test_the_pages_other_scripts_run(tmp_path: Path) -> None:
     (tmp_path / "torch_q.py").write_text(policy)
     check = """
 import numpy as np
-from janus_memory.config import RuleSettings
-from janus_memory.logic.knowledge import KnowledgeBase
+from janus_memory.config import LogicSettings, RuleSettings
+from janus_memory.logic import KnowledgeBase, satisfaction
 from janus_memory.scale import Scale
 from tests.unit.online_rows import SPEC, walks
 assert learner_of(SPEC, walks(100)).stats().trained == 100
@@ -138,6 +138,16 @@ loss = rule_loss(spec, torch.softmax(logits, dim=1), np.zeros((4, 2), np.float32
 loss.backward()
 assert abs(loss.item() - 1 / 3) < 1e-3
 assert (logits.grad[:, 2] > 0).all() and (logits.grad[:, :2] < 0).all()
+some = RuleSettings(name="some", text="exists: action == flat and a < 6 ~ 0.5", weight=3.0)
+logic = LogicSettings(p_forall=3, p_exists=5, p_rules=1)
+base = KnowledgeBase.parse((rule, some), SPEC.features, ("short", "flat", "long"), n_actions=3, logic=logic)
+spec = PolicySpec(SPEC, PolicySettings(), scale, base)
+states, share = np.random.default_rng(0).standard_normal((2, 9, 3)).astype("float32")
+share = np.exp(share) / np.exp(share).sum(axis=1, keepdims=True)
+table, _, _ = base.policy_truths((states[:, :2] * [2, 1] + [5, 0]).astype("float32"))
+told = satisfaction(np.einsum("nra,na->nr", table, share.astype(float)), base.weights, base.quantifiers)
+assert abs(rule_loss(spec, torch.from_numpy(share), states[:, :2]).item() - (1 - told)) < 1e-3
+assert abs(satisfaction(np.einsum("nra,na->nr", table, share.astype(float)), base.weights) - told) > 0.01
 """
     done = subprocess.run(
         [sys.executable, "-c", online + rules + check],
