@@ -10,9 +10,16 @@ import msgspec
 import numpy as np
 import pytest
 
-from janus_memory.config import MarketSettings, RuleSettings
+from janus_memory.config import (
+    LogicSettings,
+    MarketSettings,
+    MembershipSettings,
+    PredicateSettings,
+    RuleSettings,
+)
 from janus_memory.errors import ConfigError, RuleError
 from janus_memory.events import PolicyUpdate, decode
+from janus_memory.logic.fitting import fit_predicate
 from janus_memory.policy.box import action_box
 from janus_memory.policy.networks import action_size_of, is_vector, state_size_of
 from janus_memory.policy.store import load_note, load_weights
@@ -122,6 +129,34 @@ def test_another_optimiser_begins_afresh_on_the_weights_of_the_night_before(
     again = sleep(settings, after.memory, _night(Path(settings.data_dir), 3), run="adam")
     assert again.memory.knowledge is not None
     assert again.memory.knowledge.fast["opt/count"] == 40
+
+
+def test_a_head_obeys_words_drawn_and_learned_and_rules_that_ask_for_some_row(tmp_path: Path) -> None:
+    """Every kind of rule in one night, under p of its own: trained by L_logic the head keeps them better than without."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(0, 4, (200, 2))
+    rising = fit_predicate(("trend", "volume"), x, x[:, 0] > 0, hidden=(4,), steps=50, seed=0)
+    rising.write(tmp_path / "rising.safetensors")
+    rules = (
+        RuleSettings(name="learned", text="state is rising implies action[1] is low"),
+        RuleSettings(name="some", text="exists: action[0] > 0.5 ~ 0.2"),
+    )
+    kept = []
+    for weight in (0.0, 5.0):
+        settings = _settings(tmp_path, rules, lambda_logic=weight, learning_rate=0.005)
+        market = msgspec.structs.replace(
+            settings.market(MARKET),
+            memberships={"low": MembershipSettings(shape="below", from_=0, to=3)},
+            predicates={
+                "rising": PredicateSettings(file=str(tmp_path / "rising.safetensors"), sha256=rising.sha256)
+            },
+        )
+        logic = LogicSettings(p_forall=3, p_exists=4, p_rules=1)
+        settings = msgspec.structs.replace(settings, logic=logic, markets={MARKET: market})
+        night = sleep(settings, Memory.empty(MARKET), _night(tmp_path, 1), run=f"night-{weight:g}")
+        assert night.state == "committed"
+        kept.append(night.report.metrics["policy_satisfaction"])
+    assert 0 < kept[0] < kept[1] - 0.1 < 0.9
 
 
 def test_a_component_that_does_not_exist_is_refused_before_anything_is_learned(tmp_path: Path) -> None:
