@@ -10,25 +10,31 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import tempfile
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from janus_memory.config import RuleSettings
+from janus_memory.config import PredicateSettings, RuleSettings
 from janus_memory.errors import RuleError
 from janus_memory.logic import KnowledgeBase
 from janus_memory.logic.grammar import MAX_CHARACTERS, MAX_DEPTH
+from janus_memory.logic.learned import Learned
 from janus_memory.transition import MarketSpec, Transitions
-from tests.soak.rule_texts import ACTIONS, FEATURES, MEMBERSHIPS, rule_text
+from tests.soak.rule_texts import ACTIONS, FEATURES, MEMBERSHIPS, PREDICATES, rule_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from janus_memory.logic.formulas import Formula, Term
 
 _VALUES = np.array([0.0, -0.0, 1e-30, -3e38, 3e38, 0.5, -1.0, 7.0], np.float32)
 _MAX_MESSAGE = 600
+_NONE: Mapping[str, PredicateSettings] = {}
 
 
 @dataclass
@@ -60,24 +66,27 @@ def fuzz(count: int, seed: int) -> Tally:
             than RuleError; the message holds the text.
     """
     rng, tally = Random(seed), Tally()  # noqa: S311  (tests, not secrets)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("error")
+        learned = _predicates(Path(folder))
         for number in range(count):
             vector = number % 4 == 3
             text = rule_text(rng, vector=vector)
             try:
-                check(text, tally, vector=vector)
+                check(text, tally, learned, vector=vector)
             except Exception as error:
                 raise AssertionError(f"text {number} of seed {seed}: {text!r}") from error
     return tally
 
 
-def check(text: str, tally: Tally, *, vector: bool = False) -> None:
-    """Read the text and, where that works, evaluate it on rows with extreme values."""
+def check(
+    text: str, tally: Tally, learned: Mapping[str, PredicateSettings] = _NONE, *, vector: bool = False
+) -> None:
+    """Read the text and, where that works, evaluate it on rows with extreme values; `learned` are its predicates."""
     actions = () if vector else ACTIONS
     try:
         rule = RuleSettings(name="r", text=text)
-        base = KnowledgeBase.parse([rule], FEATURES, actions, memberships=MEMBERSHIPS)
+        base = KnowledgeBase.parse([rule], FEATURES, actions, memberships=MEMBERSHIPS, predicates=learned)
     except RuleError as error:
         tally.refused += 1
         tally.longest_message = max(tally.longest_message, len(str(error)))
@@ -100,6 +109,22 @@ def check(text: str, tally: Tally, *, vector: bool = False) -> None:
     assert truths.shape == (len(rows), 1)
     for table in (truths, applies, policy):
         assert ((table >= 0) & (table <= 1)).all()
+
+
+def _predicates(folder: Path) -> dict[str, PredicateSettings]:
+    """The learned predicates of the texts, with the largest weights that a file may hold among others."""
+    largest, n = np.finfo(np.float32).max, len(FEATURES)
+    steep = [(np.full((n, 3), largest), np.zeros(3)), (np.array([[1.0], [-1.0], [largest]]), np.ones(1))]
+    made = (
+        Learned.of(FEATURES[:1], [(np.full((1, 1), -2.0), np.zeros(1))])[0],
+        Learned.of(FEATURES, steep)[0],
+    )
+    for name, one in zip(PREDICATES, made, strict=True):
+        one.write(folder / name)
+    return {
+        name: PredicateSettings(file=str(folder / name), sha256=one.sha256)
+        for name, one in zip(PREDICATES, made, strict=True)
+    }
 
 
 def _size(root: Formula) -> tuple[int, int]:

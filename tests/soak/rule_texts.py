@@ -9,7 +9,7 @@ from janus_memory.config import MembershipSettings
 if TYPE_CHECKING:
     from random import Random
 
-__all__ = ["ACTIONS", "FEATURES", "MEMBERSHIPS", "rule_text"]
+__all__ = ["ACTIONS", "FEATURES", "MEMBERSHIPS", "PREDICATES", "rule_text"]
 
 FEATURES = ("drawdown", "volatility_24h", "position", "next", "return-1h", "é")
 ACTIONS = ("short", "flat", "long")
@@ -22,6 +22,8 @@ MEMBERSHIPS = {
     "about": MembershipSettings(shape="bell", centre=0.5, width=1e-30),
     "large": MembershipSettings(shape="sigmoid", centre=-1e30, width=1e30),
 }
+# Learned ones, whose layers the fuzzer makes: of one feature and no hidden unit, and of all features.
+PREDICATES = ("risky", "quiet")
 
 _WORDS = (
     *(
@@ -71,6 +73,7 @@ _WORDS = (
         "long",
         "flat",
         "calm",
+        "risky",
         '"return-1h"',
         "nonsense",
         "__import__",
@@ -116,6 +119,11 @@ def _formula(rng: Random, depth: int, *, vector: bool) -> str:
 def _comparison(rng: Random, *, vector: bool) -> str:
     if not vector and rng.random() < 0.3:
         return f"action {rng.choice(('==', '!='))} {rng.choice((*ACTIONS, '0', '2'))}"
+    if rng.random() < 0.1:
+        of = rng.choice(("state", "next", "next", "position"))
+        return (
+            f"{of} is {rng.choice(('', '', 'not '))}{rng.choice((*PREDICATES, *PREDICATES, 'rsky', 'calm'))}"
+        )
     if rng.random() < 0.25:
         word = rng.choice((*MEMBERSHIPS, *MEMBERSHIPS, "clam", "position"))
         return f"{_term(rng, 2, vector=vector)} is {rng.choice(('', '', 'not '))}{word}"
