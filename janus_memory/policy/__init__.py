@@ -1,1 +1,1 @@
-"""The Q-network, its losses, its slow copy and its files (SPEC section 5)."""
+"""The built-in networks, their losses, slow copy and files, and what a user's own policy is asked (SPEC section 5)."""

@@ -99,7 +99,7 @@ def learning_of(night: Night, scale: Scale) -> Learning:
 
 @dataclass(frozen=True, slots=True)
 class _BuiltIn:
-    """The Q-network: trained by the night's workers. Fast is a `LearnerState`, slow are weights."""
+    """The built-in networks: trained by the night's workers. Fast is a `LearnerState`, slow are weights."""
 
     night: Night
 
