@@ -25,8 +25,14 @@ def read_labelled(
     """The features [n, d] and the label [n] of each row.
 
     Raises:
-        ConfigError: the file is no such table, lacks a column, or holds a value that is no number.
+        ConfigError: the file is no such table, lacks a column, or holds a value that is no number; or the label is
+            one of the features.
     """
+    if label in features:
+        raise ConfigError(
+            f"the label {label} is one of the features, so that it would be learned from itself; nothing was fitted; "
+            "leave it out of --features"
+        )
     try:
         table = pd.read_parquet(path) if path.suffix in {".parquet", ".pq"} else pd.read_csv(path)
     except (OSError, ValueError, ArrowException) as error:

@@ -12,7 +12,8 @@ import numpy as np
 import optax  # type: ignore[import-untyped]  # optax ships no types
 
 from janus_memory.errors import RuleError
-from janus_memory.logic.learned import Learned
+from janus_memory.logic.learned import MAX_UNITS, Learned
+from janus_memory.logic.refusals import known_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,6 +104,11 @@ def _check(features: Sequence[str], x: NDArray[np.float64], y: NDArray[np.float6
         raise RuleError(
             f"rows {x.shape} and labels {y.shape} for {len(features)} features, {steps} steps; nothing was fitted; "
             "give one column for each feature, one label for each row, and one step or more"
+        )
+    if len(features) > MAX_UNITS or len(set(features)) < len(features):
+        raise RuleError(
+            f"features {known_names(features)}: a predicate reads at most {MAX_UNITS}, each named once; "
+            "nothing was fitted; leave some out"
         )
     if not (np.isfinite(x).all() and ((y >= 0) & (y <= 1)).all()):
         raise RuleError("a row is not finite or a label not in [0, 1]; nothing was fitted; repair the rows")

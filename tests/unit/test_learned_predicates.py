@@ -245,6 +245,8 @@ def test_the_command_fits_and_says_what_to_write(
     table.assign(y=["deep", *table["y"][1:]]).to_csv("rows.csv", index=False)
     for changed, told in (
         (["--label", "good"], "rows.csv: no column good; found x, y, bad"),
+        (["--label", "x"], "the label x is one of the features"),
+        (["--features", "x,x"], "features x, x: a predicate reads at most 64, each named once"),
         ([], "rows.csv, row 1, column y: 'deep' is no finite number"),
     ):
         assert run([*line, *changed, "--on", "rows.csv"]) == 2
