@@ -17,7 +17,7 @@ from janus_memory.logic import formulas as f
 from janus_memory.logic.refusals import did_you_mean, known_names, shown, syntax_refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from janus_memory.logic.learned import Learned
     from janus_memory.logic.membership import Shape
@@ -205,16 +205,16 @@ class _Reader:
         term, word = tree.children
         known, name = self._known.memberships, str(cast("Token", word))
         if name not in known:
-            hint = did_you_mean(name, known) or f"; known: {known_names(known)}"
-            self._fail(cast("Token", word), f"unknown membership {shown(name)}{hint}")
+            learned = f" (it is a predicate: write state is {name})" if name in self._known.predicates else ""
+            self._unknown_word(cast("Token", word), "membership", known, learned)
         return f.Belongs(self._term(cast("Tree[Token]", term)), name, known[name])
 
     def _learned(self, tree: Tree[Token]) -> f.LearnedIs:
         subject, word = tree.children
         known, name = self._known.predicates, str(cast("Token", word))
         if name not in known:
-            hint = did_you_mean(name, known) or f"; known: {known_names(known)}"
-            self._fail(cast("Token", word), f"unknown predicate {shown(name)}{hint}")
+            drawn = " (it is a membership: it is said of a number)" if name in self._known.memberships else ""
+            self._unknown_word(cast("Token", word), "predicate", known, drawn)
         columns = tuple(self._known.features.index(feature) for feature in known[name].features)
         of_next = str(cast("Tree[Token]", subject).children[0]) == "next"
         return f.LearnedIs(name, columns, known[name], of_next=of_next)
@@ -284,6 +284,11 @@ class _Reader:
             hint = hint or f"; known: {known_names(known)}"
             self._fail(token, f"unknown {kind} {shown(word)}{hint}")
         return known.index(word)
+
+    def _unknown_word(self, token: Token, kind: str, known: Collection[str], hint: str) -> NoReturn:
+        place = "" if known else f"; define it in [markets.NAME.{kind}s]"
+        hint = hint or did_you_mean(str(token), known) or f"; known: {known_names(known)}{place}"
+        self._fail(token, f"unknown {kind} {shown(str(token))}{hint}")
 
     def _fail(self, token: Token, what: str) -> NoReturn:
         raise RuleError(

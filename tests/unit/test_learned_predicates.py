@@ -141,6 +141,12 @@ def test_a_rule_that_says_an_unknown_one_is_refused(kept: dict[str, PredicateSet
         base(kept, "state is rsky")
     with pytest.raises(RuleError, match="column 7: did not expect '<'"):
         base(kept, "state < 1")
+    with pytest.raises(
+        RuleError, match=r"column 6: unknown membership 'risky' \(it is a predicate: write state is"
+    ):
+        base(kept, "x is risky")
+    with pytest.raises(RuleError, match=r"known: none; define it in \[markets.NAME.memberships\]; nothing"):
+        base(kept, "x is calm")
 
 
 def test_another_file_than_the_settings_say_is_refused(

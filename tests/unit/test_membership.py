@@ -147,6 +147,8 @@ def test_nan_is_refused_and_a_traced_one_stays_visible() -> None:
         ("x is lw", 6, "unknown membership 'lw' (did you mean 'low'?)"),
         ("x is not hgh", 10, "unknown membership 'hgh' (did you mean 'high'?)"),
         ("x is y", 6, "unknown membership 'y'; known: low, high, near, usual, about, large"),
+        ("state is low", 10, "unknown predicate 'low' (it is a membership: it is said of a number)"),
+        ("state is lw", 10, "unknown predicate 'lw'; known: none; define it in [markets.NAME.predicates]"),
         ("z is low", 1, "unknown feature 'z'"),
         ("x is 3", 6, "did not expect '3'"),
         ("x si low", 3, "did not expect 'si'; expected"),
