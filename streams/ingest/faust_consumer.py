@@ -12,16 +12,23 @@ waits 20 milliseconds.
 Faust puts each record into its stream's buffer by four tasks: the delivery, and one each that waits for a
 suspension, a stop and a crash. They cost about as much as judging a frame of 100 rows. Where the buffer has room and the
 flow is on, the delivery ends without waiting for anything, so it is awaited alone.
+
+After a rebalance Faust goes back to what the group has committed, because it drops what it fetched meanwhile. Where the group
+has committed nothing aiokafka goes nowhere, and the partition's first records would never be read. Here it goes back
+to the beginning of the log.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
 
-__all__ = ["EagerConsumer"]
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaConsumer, TopicPartition
+
+__all__ = ["EagerConsumer", "rewind"]
 
 _LOOK_AGAIN_S = 0.005
 _FETCH_WAIT_MS = 20
@@ -29,11 +36,29 @@ _FETCH_WAIT_MS = 20
 _DELIVERY = 2
 
 
+async def rewind(
+    consumer: AIOKafkaConsumer[bytes | None, bytes | None],
+) -> dict[TopicPartition, int | None]:
+    """Go back to what the group has committed of each assigned partition, or else to the log's beginning.
+
+    Returns:
+        The committed offsets; None where there is none.
+    """
+    committed = await consumer.seek_to_committed()
+    fresh = [tp for tp, offset in committed.items() if not offset]
+    for tp, first in (await consumer.beginning_offsets(fresh)).items() if fresh else ():
+        consumer.seek(tp, first)
+    return dict(committed)
+
+
 class _Thread(AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust's classes are untyped here
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = _FETCH_WAIT_MS  # noqa: SLF001  (Faust sets it and offers no setting)
         return consumer
+
+    async def seek_to_committed(self) -> Any:
+        return await self.call_thread(rewind, self._ensure_consumer())
 
 
 class EagerConsumer(Consumer):  # type: ignore[misc]  # Faust's classes are untyped here

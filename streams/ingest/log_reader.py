@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["LogReader", "committed_offsets", "topic_partitions"]
 
 _POLL_MS = 1000
+# The broker holds a fetch back for so long when there is nothing more, and the next interval's waits behind it.
+_FETCH_WAIT_MS = 20
 _FETCH_BYTES = 4_000_000
 # A broker that answers nothing for this many polls is away.
 _SILENT_POLLS = 30
@@ -43,6 +45,7 @@ class LogReader:
             enable_auto_commit=False,
             auto_offset_reset="none",
             max_partition_fetch_bytes=_FETCH_BYTES,
+            fetch_max_wait_ms=_FETCH_WAIT_MS,
         )
 
     async def __aenter__(self) -> Self:
