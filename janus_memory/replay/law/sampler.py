@@ -42,7 +42,6 @@ class Sampler:
         "_any_flat",
         "_base",
         "_capacity",
-        "_entrance",
         "_flat",
         "_half_life_s",
         "_present",
@@ -76,7 +75,6 @@ class Sampler:
         self._present = np.zeros(1, np.int64)
         self._flat = np.zeros(1, np.bool_)
         self._any_flat = False
-        self._entrance = 0.0, 0.0
 
     def __len__(self) -> int:
         return self._size
@@ -180,15 +178,14 @@ class Sampler:
         priority = self.max_priority()
         if not self._size or priority < SMALLEST_PRIORITY:
             return None
-        if priority != self._entrance[0]:
-            one = np.ones(1)
-            mass = one if self._strategy == "uniform" else self._tree.powers(priority * one, self._alpha)
-            self._entrance = priority, float(mass[0])
-        return self._entrance
+        one = np.ones(1)
+        mass = one if self._strategy == "uniform" else self._tree.powers(priority * one, self._alpha)
+        return priority, float(mass[0])
 
     def count(self, n: int) -> None:
         """Count n entries that were written at `entrance` into `leaves`, into the next slots and then the first ones again."""
-        self._size = min(self._size + n, self._capacity)
+        if self._size < self._capacity:
+            self._size = min(self._size + n, self._capacity)
 
     def even(self) -> float | None:
         """What each entry weighs above its mass, for the uniform half of `mixed`; None for the other strategies."""

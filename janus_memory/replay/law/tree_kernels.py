@@ -93,24 +93,29 @@ def assign(  # noqa: PLR0917  (a kernel takes its arrays one by one)
         positive: [1], how many priorities are not zero.
     """
     more = 0
+    runs = 0
+    last = np.uint64(priorities.size)
     for i in range(slots.size):
         s = np.uint64(slots[i])
+        runs += int(s >> _4 != last)
+        last = s >> _4
         more += int(priority[i] > 0.0) - int(priorities[s] > 0.0)
         priorities[s] = priority[i]
         masses[s] = mass[i]
     positive[0] += more
-    _add_up(slots, _4, masses, ahead, priorities, values, largest)
+    _add_up(slots, runs, _4, masses, ahead, priorities, values, largest)
     for level in range(start.size - 1):
         items = slice(start[level], start[level + 1])
         # The highest block has no item above it: its total is its last sum and value.
         above = slice(start[level + 1], start[-1])
         shift = np.uint64(4 * level + 8)
-        _add_up(slots, shift, values[items], sums[items], largest[items], values[above], largest[above])
+        _add_up(slots, runs, shift, values[items], sums[items], largest[items], values[above], largest[above])
 
 
 @_compiled
 def _add_up(  # noqa: PLR0917  (a kernel takes its arrays one by one)
     slots: I4,
+    runs: int,
     shift: np.uint64,
     items: F8,
     before: F8,
@@ -118,10 +123,11 @@ def _add_up(  # noqa: PLR0917  (a kernel takes its arrays one by one)
     totals: F8,
     largest: F8,
 ) -> None:
-    """Recompute the blocks of a level that lie above these slots, or all of them where there are fewer.
+    """Recompute the blocks of a level that lie above these slots, or all of them where that is no more work.
 
     Args:
         slots: int32 [n]; a slot's block is slot >> shift.
+        runs: how often a slot's block of leaves is another than that of the slot before it.
         shift: 4 for the leaves, and 4 more for each level above.
         items: the level's values.
         before: the values before each item in its block.
@@ -130,7 +136,7 @@ def _add_up(  # noqa: PLR0917  (a kernel takes its arrays one by one)
         largest: the largest priority of each block; [0] above the highest.
     """
     blocks = items.size // 16
-    whole = blocks <= slots.size
+    whole = blocks <= runs
     last = np.uint64(blocks)
     for i in range(blocks if whole else slots.size):
         block = np.uint64(i) if whole else np.uint64(slots[i]) >> shift

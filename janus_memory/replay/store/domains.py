@@ -46,6 +46,8 @@ class Domains:
 
     Attributes:
         code: int32 [capacity], the domain of each slot's row; -1 where there is none.
+        known: what `look_up` and `place` take of the names known now: their words by code, the table, their rows. Another
+            tuple whenever a name has come or gone.
     """
 
     def __init__(self, capacity: int, backend: Backend = "numba") -> None:
@@ -57,6 +59,7 @@ class Domains:
         self._rows = np.zeros(0, np.int64)
         self._words = np.zeros((0, _WORDS), np.uint64)
         self._table = np.full(_SPARE, _NOBODY, np.int32)
+        self.known: tuple[U8, I4, I8] = (self._words, self._table, self._rows)
 
     def __len__(self) -> int:
         return len(self._code)
@@ -90,15 +93,6 @@ class Domains:
                     self._name[code] = b""
                     heapq.heappush(self._free, code)
             self._remember()
-
-    def learn(self, name: bytes) -> None:
-        """Take in a name that is new; without a row of its own it is gone at the next `release`."""
-        self._intern(name)
-        self._remember()
-
-    def known(self) -> tuple[U8, I4, I8]:
-        """What `look_up` and `place` take of the names known now: their words by code, the table, their rows."""
-        return self._words, self._table, self._rows
 
     @staticmethod
     def words_of(names: NDArray[np.bytes_]) -> U8:
@@ -138,7 +132,8 @@ class Domains:
         codes = np.empty(len(names), np.int32)
         row = look_up(words, 0, codes, self._words, self._table, KNOWN)
         while row < len(names):
-            self.learn(names[row])
+            self._intern(names[row])
+            self._remember()
             row = look_up(words, row, codes, self._words, self._table, KNOWN)
         return codes
 
@@ -170,6 +165,7 @@ class Domains:
             held = np.array(sorted(self._code.values()), np.int32)
             self._table = np.full(_SPARE << len(held).bit_length(), _NOBODY, np.int32)
             look_up(self._words[held], 0, held, self._words, self._table, NEW)
+        self.known = self._words, self._table, self._rows
 
 
 def _compiled(function: _Function) -> _Function:

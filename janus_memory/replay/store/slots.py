@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from janus_memory.replay.law.sum_tree import Backend
     from janus_memory.store.arrays import Arrays
 
-__all__ = ["NOTHING", "Incoming", "Slots", "check_values", "put"]
+__all__ = ["NOTHING", "Incoming", "Slots", "check_values", "lay_around", "put_narrow"]
 
 # The violations of rows that have none.
 NOTHING = np.zeros(0, np.float32)
@@ -103,15 +103,22 @@ class Slots:
         Raises:
             WireError: a column is not shaped for this market.
         """
-        shape = rows.timestamp.shape
+        shape, given = rows.timestamp.shape, _kept_of(rows)
+        for (_, tail, dtype), column in zip(self._fields, given):  # noqa: B905  (both as long as `_KEPT`, and this is timed)
+            if column.dtype is not dtype or column.shape != shape + tail or not column.flags.c_contiguous:
+                return self._fitted(shape, given)
+        return Incoming._make(given) if len(shape) == 1 else self._fitted(shape, given)
+
+    def _fitted(self, shape: tuple[int, ...], given: tuple[NDArray[Any], ...]) -> Incoming:
+        """The columns as copies of the right dtypes, or the refusal of the first that does not fit."""
         fitting: list[NDArray[Any]] = []
-        for (name, tail, dtype), given in zip(self._fields, _kept_of(rows), strict=True):
-            if given.shape != shape + tail or len(shape) != 1:
+        for (name, tail, dtype), column in zip(self._fields, given, strict=True):
+            if column.shape != shape + tail or len(shape) != 1:
                 raise WireError(
-                    f"market {self._spec.name}: column {name} of shape {given.shape} does not fit rows of "
-                    f"{(len(rows), *tail)}; the store is unchanged; send the market's own feature set"
+                    f"market {self._spec.name}: column {name} of shape {column.shape} does not fit rows of "
+                    f"{(*shape, *tail)}; the store is unchanged; send the market's own feature set"
                 )
-            fitting.append(given if given.dtype == dtype and given.flags.c_contiguous else _as(given, dtype))
+            fitting.append(_as(column, dtype))
         return Incoming._make(fitting)
 
     def write(self, rows: Incoming, slots: I4, priority: float, violation: F4) -> None:
@@ -225,6 +232,20 @@ def _lay_wide(given: F4, slots: I4, column: F4) -> None:
 
 
 @_compiled
+def lay_around(given: F4, first: int, column: F4) -> None:
+    """Rows first, first + 1 and so on of the column, and then those from 0 on, become those given."""
+    n, size, width = len(given), len(column), column.shape[1]
+    values, out = given.reshape(-1), column.reshape(-1)
+    row, slot = 0, first
+    while row < n:
+        run = min(n - row, size - slot)
+        a, b = np.uint64(row * width), np.uint64(slot * width)
+        for i in range(np.uint64(run * width)):
+            out[b + i] = values[a + i]
+        row, slot = row + run, 0
+
+
+@_compiled
 def put(  # noqa: PLR0917  (one flat call: a record of arrays takes longer to unpack than to use)
     slots: I4,
     new_priority: float,
@@ -240,7 +261,35 @@ def put(  # noqa: PLR0917  (one flat call: a record of arrays takes longer to un
     next_state: F4,
     records: Any,
 ) -> None:
-    """The compiled step of `Slots.write`, which other kernels call too; the columns as `Slots.written` has them."""
+    """The compiled step of `Slots.write`; the columns as `Slots.written` has them."""
+    put_narrow(
+        slots,
+        new_priority,
+        new_violation,
+        new_action,
+        new_reward,
+        new_next_action,
+        new_done,
+        new_timestamp,
+        records,
+    )
+    _lay_wide(new_state, slots, state)
+    _lay_wide(new_next_state, slots, next_state)
+
+
+@_compiled
+def put_narrow(  # noqa: PLR0917  (as put)
+    slots: I4,
+    new_priority: float,
+    new_violation: F4,
+    new_action: NDArray[Any],
+    new_reward: F4,
+    new_next_action: NDArray[Any],
+    new_done: NDArray[np.uint8],
+    new_timestamp: I8,
+    records: Any,
+) -> None:
+    """All of `put` but the states."""
     given = new_violation.size > 0
     for i in range(slots.size):
         row = np.uint64(i)
@@ -263,8 +312,6 @@ def put(  # noqa: PLR0917  (one flat call: a record of arrays takes longer to un
             for j in range(new_action.shape[1]):
                 record.action[j] = new_action[row, j]
                 record.next_action[j] = new_next_action[row, j]
-    _lay_wide(new_state, slots, state)
-    _lay_wide(new_next_state, slots, next_state)
 
 
 def _put_numpy(  # noqa: PLR0917  (as put)
