@@ -14,7 +14,7 @@ from janus_memory.config import ReplaySettings, Strategy
 from janus_memory.errors import ReplayError
 from janus_memory.replay.law.laws import LARGEST_PRIORITY
 from janus_memory.replay.store.passes import judge
-from janus_memory.replay.store.revising import revise
+from janus_memory.replay.store.revising import Revising
 from tests.unit.replay_parts import N, Parts, make_parts, same
 
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
@@ -51,11 +51,11 @@ def test_one_call_gives_the_bytes_of_the_steps(
 ) -> None:
     """Stale rows and rows that occur twice among them: judgements, the law and what it sums up."""
     parts, other = make_parts(strategy), make_parts(strategy, backend="numpy")
-    struct = parts.held()
+    struct = Revising(parts.held())
     for entries in turns:
         slots, generations, td, violation = columns_of(entries)
         batch: Batch = (slots, generations, td, violation if given_violation else None)
-        kept, p, calm = revise(struct, *batch, N, (*LAW, 0.3, parts.sampler.exponent))
+        kept, p, calm = struct.batch(*batch, N, (*LAW, 0.3, parts.sampler.exponent))
         assert calm
         assert same((kept, p), by_steps(other, batch))
         assert same(parts.judged, other.judged)
@@ -76,7 +76,9 @@ def test_a_group_without_a_positive_priority_asks_to_be_settled(strategy: Strate
     for slots, expected in ((group[:1], True), (group, False)):
         at = slots.astype(np.int32)
         zeros = np.zeros(len(at), np.float32)
-        assert revise(parts.held(), at, parts.source.generation[at], zeros, None, N, law)[2] is expected
+        assert (
+            Revising(parts.held()).batch(at, parts.source.generation[at], zeros, None, N, law)[2] is expected
+        )
     assert parts.sampler.ordinary
     parts.sampler.settle()
     assert not parts.sampler.ordinary
@@ -91,7 +93,7 @@ def test_a_law_that_sinks_below_its_reference_asks_to_be_settled() -> None:
     zeros = np.zeros(N - 1, np.float32)
     law = (0.0, 0.0, 0.0, parts.sampler.exponent)
     parts.sampler.reprioritize(np.zeros(1, np.int32), np.array([1e-150]))
-    assert not revise(parts.held(), late, parts.source.generation[1:], zeros, None, N, law)[2]
+    assert not Revising(parts.held()).batch(late, parts.source.generation[1:], zeros, None, N, law)[2]
     parts.sampler.settle()
     assert parts.sampler.probabilities()[0] == 1.0
 
@@ -127,7 +129,7 @@ def test_a_judgement_with_one_bad_entry_changes_nothing(
 
     def refused() -> None:
         if compiled:
-            revise(parts.held(), *batch, v, N, (*law, 0.6))
+            Revising(parts.held()).batch(*batch, v, N, (*law, 0.6))
         else:
             judge(parts.judged, *batch, v, N, law)
 

@@ -25,9 +25,9 @@ from janus_memory.replay.store.batch import ReplayBatch
 from janus_memory.replay.store.domains import Domains
 from janus_memory.replay.store.drawing import Drawing, weighed
 from janus_memory.replay.store.eviction import Evictor
-from janus_memory.replay.store.generator import generator_state, new_generator, restore_generator
+from janus_memory.replay.store.generator import Uniforms, generator_state, new_generator, restore_generator
 from janus_memory.replay.store.held import held
-from janus_memory.replay.store.revising import revise
+from janus_memory.replay.store.revising import Revising
 from janus_memory.replay.store.slots import NOTHING, Slots, check_values
 from janus_memory.replay.store.stats import ReplayStats
 from janus_memory.store.arrays import subtree
@@ -108,6 +108,7 @@ class ReplayStore:
         """
         self._configure(_Settings(spec, capacity, replay, eviction_of(replay.strategy, eviction)), backend)
         self._generator = new_generator(seed)
+        self._uniforms = Uniforms(self._generator)
         self._total_replays = self._stale_updates = 0
         self._sampler = Sampler(capacity, replay, backend)
         self._evictor = Evictor(self.eviction, capacity)
@@ -187,7 +188,7 @@ class ReplayStore:
                     "insert transitions first"
                 )
             self._total_replays += n
-            uniforms, weighing = self._generator.random(n), (beta, self._over(size))
+            uniforms, weighing = self._uniforms.take(n), (beta, self._over(size))
             if self._drawing is not None:
                 return self._drawing.batch(uniforms, self._sampler.standing(), weighing, now_ns)
             slots = self._sampler.draw(uniforms)
@@ -231,9 +232,9 @@ class ReplayStore:
         v = None if violation is None else _column("violation", violation, n)
         with self._lock:
             size = len(self._sampler)
-            if self._held is not None and self._sampler.ordinary:
+            if self._revising is not None and self._sampler.ordinary:
                 law = (*self._law, self._sampler.exponent)
-                kept, p, calm = revise(self._held, slots, generations, td, v, size, law)
+                kept, p, calm = self._revising.batch(slots, generations, td, v, size, law)
                 if not calm:
                     self._sampler.settle()
             else:
@@ -272,6 +273,7 @@ class ReplayStore:
             own: Arrays = {
                 "settings": np.frombuffer(msgspec.json.encode(self._settings), np.uint8),
                 "generator": generator_state(self._generator),
+                "uniforms": self._uniforms.rest(),
                 "domains": self._domains.snapshot(),
                 "code": self._domains.code[held].copy(),
                 "counters": np.array([self._total_replays, self._stale_updates], np.int64),
@@ -343,8 +345,11 @@ class ReplayStore:
             self._sampler.arrays,
             (self._sampler.recency, self._source, self._target, self._stamps),
         )
-        self._held = held(self._bound, *parts) if self._compiled else None
-        self._drawing = None if self._held is None else Drawing(self._held, self._source, self._compression)
+        self._drawing = self._revising = None
+        if self._compiled:
+            arrays = held(self._bound, *parts)
+            self._drawing = Drawing(arrays, self._source, self._compression)
+            self._revising = Revising(arrays)
 
     @classmethod
     def _restored(
@@ -370,6 +375,7 @@ class ReplayStore:
         names = np.asarray(arrays["domains"], f"S{ID_BYTES}")
         self._domains = Domains.restore(capacity, names, code, backend)
         self._generator = restore_generator(np.asarray(arrays["generator"], np.uint64))
+        self._uniforms = Uniforms(self._generator, np.array(arrays["uniforms"], np.float64))
         self._total_replays, self._stale_updates = (int(count) for count in arrays["counters"])
         self._sampler = Sampler.restore(capacity, replay, subtree(arrays, "sampler/"), backend)
         self._evictor = Evictor.restore(settings.eviction, capacity, subtree(arrays, "evictor/"))

@@ -19,7 +19,7 @@ from janus_memory.replay.store.passes import refusal
 if TYPE_CHECKING:
     from janus_memory.replay.store.held import Held
 
-__all__ = ["revise"]
+__all__ = ["Revising"]
 
 I4 = NDArray[np.int32]
 U4 = NDArray[np.uint32]
@@ -29,41 +29,51 @@ _NONE = np.zeros(0, np.float32)
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-def revise(  # noqa: PLR0917  (a batch's columns, in their order)
-    held: Held,
-    slots: I4,
-    generations: U4,
-    td: F4,
-    violation: F4 | None,
-    size: int,
-    law: tuple[float, float, float, float | None],
-) -> tuple[I4, F8, bool]:
-    """Write TD errors, priorities and masses of the rows that are still there.
+class Revising:
+    """Writes to a store's arrays, which others own."""
 
-    Args:
-        held: the arrays, in place; no group of the law is flat, or this would be wrong (`Sampler.ordinary`).
-        slots: int32 [B]; of a slot that stands in it twice the last entry counts.
-        generations: those the slots had when they were drawn, uint32 [B].
-        td: delta, float32 [B].
-        violation: v, float32 [B] in [0, 1]; the stored ones if None.
-        size: rows held; slots are below it.
-        law: lambda_logic, lambda_reward, the floor, and alpha, or None where no row's mass depends on its priority.
+    __slots__ = ("_held", "_kept", "_p")
 
-    Returns:
-        As `passes.judge`; and False where `Sampler.settle` is due.
+    def __init__(self, held: Held) -> None:
+        """Over all arrays in one struct, which are changed in place."""
+        self._held = held
+        self._kept, self._p = np.empty(0, np.int32), np.empty(0)
 
-    Raises:
-        ReplayError: as `passes.judge`; nothing was written.
-    """
-    kept, p = np.empty(slots.size, slots.dtype), np.empty(slots.size)
-    n, calm = _revise(
-        held, slots, generations, td, _NONE if violation is None else violation, size, *law, kept, p
-    )
-    if n < 0:
-        raise refusal(-1 - n, slots, td, violation, size)
-    if n < slots.size:
-        kept, p = kept[:n], p[:n]
-    return kept, p, calm
+    def batch(  # noqa: PLR0917  (a batch's columns, in their order)
+        self,
+        slots: I4,
+        generations: U4,
+        td: F4,
+        violation: F4 | None,
+        size: int,
+        law: tuple[float, float, float, float | None],
+    ) -> tuple[I4, F8, bool]:
+        """Write TD errors, priorities and masses of the rows that are still there.
+
+        No group of the law is flat, or this would be wrong (`Sampler.ordinary`).
+
+        Args:
+            slots: int32 [B]; of a slot that stands in it twice the last entry counts.
+            generations: those the slots had when they were drawn, uint32 [B].
+            td: delta, float32 [B].
+            violation: v, float32 [B] in [0, 1]; the stored ones if None.
+            size: rows held; slots are below it.
+            law: lambda_logic, lambda_reward, the floor, and alpha, or None where no row's mass depends on its priority.
+
+        Returns:
+            As `passes.judge`, until the next call; and False where `Sampler.settle` is due.
+
+        Raises:
+            ReplayError: as `passes.judge`; nothing was written.
+        """
+        if len(self._kept) != slots.size:
+            self._kept, self._p = np.empty(slots.size, np.int32), np.empty(slots.size)
+        kept, p = self._kept, self._p
+        v = _NONE if violation is None else violation
+        n, calm = _revise(self._held, slots, generations, td, v, size, *law, kept, p)
+        if n < 0:
+            raise refusal(-1 - n, slots, td, violation, size)
+        return (kept, p, calm) if n == slots.size else (kept[:n], p[:n], calm)
 
 
 def _compiled(function: _Function) -> _Function:
