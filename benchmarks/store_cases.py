@@ -54,8 +54,8 @@ ITERATION_TARGETS: dict[int, dict[type[Peer], float | None]] = {
     LARGE: {Tianshou: 1.5, Cpprb: 1.5, Flashbax: 1.5, Torchrl: 1.5, StableBaselines3: None},
 }
 INSERT_TARGET = 2.5
-# Rows of a block: a frame, ten of them, and all that the store holds.
-BLOCKS = (100, 1000, SMALL)
+# Rows of a block: a small frame, a full one, ten of them, and all that the store holds.
+BLOCKS = (10, 100, 1000, SMALL)
 FILE_TARGET = 5.0
 OVERHEAD_TARGET = 1.5
 _Float = TypeVar("_Float", np.float32, np.float64)
