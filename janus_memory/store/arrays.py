@@ -17,32 +17,26 @@ import numpy as np
 from janus_memory.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-__all__ = ["Arrays", "array_digest", "read_arrays", "subtree", "write_arrays", "write_bytes", "write_parts"]
+__all__ = ["Arrays", "array_digest", "read_arrays", "replacing", "subtree", "write_arrays", "write_bytes"]
 
 Arrays = dict[str, "NDArray[np.generic]"]
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file so that a crash leaves either the old one or the new one, synced."""
-    write_parts(path, [data])
-
-
-def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> None:
-    """Write a file of several parts, one after another, as `write_bytes` does."""
-    with _replacing(path) as file:
-        for part in parts:
-            file.write(part)
+    with replacing(path) as file:
+        file.write(data)
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[np.generic]], meta: Mapping[str, Any]) -> None:
     """Write arrays and a JSON-encodable note, atomically and synced."""
     note = np.frombuffer(msgspec.json.encode(dict(meta)), np.uint8)
-    with _replacing(path) as file:
+    with replacing(path) as file:
         np.savez(file, allow_pickle=False, __meta__=note, **arrays)
 
 
@@ -80,15 +74,19 @@ def array_digest(arrays: Mapping[str, NDArray[np.generic]]) -> str:
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the place of another once it is whole and synced."""
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes the place of another once it is whole and synced; where that fails nothing is left of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     _sync_folder(path.parent)
 
 

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from janus_memory.errors import CheckpointError
-from janus_memory.store.arrays import array_digest, read_arrays, subtree, write_arrays
+from janus_memory.store.arrays import (
+    array_digest,
+    read_arrays,
+    replacing,
+    subtree,
+    write_arrays,
+    write_bytes,
+)
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -32,6 +39,16 @@ def test_replacing_leaves_no_other_file(tmp_path: Path) -> None:
         write_arrays(tmp_path / "a.npz", {"v": np.array([value])}, {})
     assert [p.name for p in tmp_path.iterdir()] == ["a.npz"]
     assert read_arrays(tmp_path / "a.npz")[0]["v"].tolist() == [2.0]
+
+
+def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path: Path) -> None:
+    """As a full disk would: nothing of the new file is left."""
+    write_bytes(tmp_path / "a", b"old")
+    with pytest.raises(OSError, match="full"), replacing(tmp_path / "a") as file:  # noqa: PT012  (the body is what fails)
+        file.write(b"half of the n")
+        raise OSError("the disk is full")
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_bytes() == b"old"
 
 
 @pytest.mark.parametrize("damage", ["cut", "missing", "text"])

@@ -45,6 +45,64 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert array_digest(found) == array_digest(example())
 
 
+def large() -> Arrays:
+    """Arrays of several pieces, of part of one, and small ones between them; widths 8, 4 and 1."""
+    rng = np.random.default_rng(1)
+    return {
+        "wide": rng.standard_normal((3_001, 53)),
+        "turned": rng.standard_normal((50, 2_000)).T,
+        "priority": rng.random(700),
+        "state": rng.standard_normal((9_000, 33)).astype(np.float32),
+        "action": np.arange(2_001, dtype=np.int32),
+        "bytes": rng.integers(0, 256, 1_200_003, np.uint8),
+        "done": rng.random(13) < 0.5,
+    }
+
+
+def test_large_arrays_are_read_as_written(tmp_path: Path) -> None:
+    """By this reader and by others."""
+    write_tensors(tmp_path / "a.safetensors", large())
+    assert array_digest(read_tensors(tmp_path / "a.safetensors")) == array_digest(large())
+    assert array_digest(load_file(tmp_path / "a.safetensors")) == array_digest(large())
+
+
+@pytest.mark.parametrize("part", range(24))
+def test_a_damaged_byte_of_a_large_array_is_refused(tmp_path: Path, part: int) -> None:
+    """Wherever it lies, at the ends of pieces too."""
+    path = tmp_path / "a.safetensors"
+    write_tensors(path, large())
+    data = bytearray(path.read_bytes())
+    start = 8 + int.from_bytes(data[:8], "little")
+    data[start + (len(data) - start - 1) * part // 23] ^= 128
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match="damaged"):
+        read_tensors(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        (b"[0,24]", b"[8,24]", "'a' does not begin where"),
+        (b"[24,28]", b"[16,28]", "'b' does not begin where"),
+        (b"[24,28]", b"[24,20]", "'b' does not begin where"),
+        (b"[24,28]", b"[24,32]", "take 32 bytes and it has 28"),
+    ],
+)
+def test_arrays_that_do_not_fill_the_file_are_refused(
+    tmp_path: Path, old: bytes, new: bytes, why: str
+) -> None:
+    """Before anything of them is read: gaps, overlaps, an end before the beginning, more than there is."""
+    path = tmp_path / "a.safetensors"
+    write_tensors(path, {"a": np.arange(3.0), "b": np.ones(1, np.float32)})
+    data = path.read_bytes()
+    changed = data.replace(old, new, 1)
+    # The header keeps its length: it ends in spaces.
+    changed = changed if len(changed) == len(data) else changed.replace(b"}}  ", b"}} ", 1)
+    path.write_bytes(changed)
+    with pytest.raises(CheckpointError, match=why):
+        read_tensors(path)
+
+
 def test_other_readers_of_safetensors_can_open_it(tmp_path: Path) -> None:
     """Names, dtypes, shapes and values of the numbers; text comes as its bytes."""
     write_tensors(tmp_path / "a.safetensors", example())
