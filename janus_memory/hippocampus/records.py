@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from janus_memory.store.arrays import Arrays
 
-__all__ = ["interleaved"]
+__all__ = ["blank", "interleaved"]
 
 
 def interleaved(columns: Mapping[str, NDArray[np.generic]]) -> Arrays:
@@ -29,9 +29,15 @@ def interleaved(columns: Mapping[str, NDArray[np.generic]]) -> Arrays:
     Returns:
         Views by the same names, each aligned to its own numbers; the distance from row to row is the record's.
     """
-    widest_first = sorted(columns, key=lambda name: -columns[name].dtype.itemsize)
-    fields = [(name, columns[name].dtype, columns[name].shape[1:]) for name in widest_first]
-    records = np.empty(len(columns[widest_first[0]]), np.dtype(fields, align=True))
+    fields = blank(columns, len(next(iter(columns.values()))))
     for name, column in columns.items():
-        records[name] = column
-    return {name: records[name] for name in columns}
+        fields[name][...] = column
+    return fields
+
+
+def blank(like: Mapping[str, NDArray[np.generic]], n: int) -> Arrays:
+    """Zeros in place of columns of these types and shapes, [n, ...] each, that are the fields of one array of records."""
+    widest_first = sorted(like, key=lambda name: -like[name].dtype.itemsize)
+    fields = [(name, like[name].dtype, like[name].shape[1:]) for name in widest_first]
+    records = np.zeros(n, np.dtype(fields, align=True))
+    return {name: records[name] for name in like}

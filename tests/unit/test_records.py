@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from janus_memory.hippocampus.records import interleaved
+from janus_memory.hippocampus.records import blank, interleaved
 from janus_memory.hippocampus.ring import Ring
 from janus_memory.transition import MarketSpec
 
@@ -28,6 +28,23 @@ def test_fields_are_the_columns_given(n: int) -> None:
         records = found[name].base
         assert records is not None
         assert records.itemsize == 32  # 8 + 12 + 4 + 1, filled up to whole words
+
+
+def test_blank_fields_are_those_of_interleaved_columns() -> None:
+    """Zeros in the same layout, however many the columns that they are made like have."""
+    columns = {
+        "flag": np.ones(5, np.bool_),
+        "vector": np.ones((5, 3), np.float32),
+        "time": np.ones(5, np.int64),
+    }
+    like, found = interleaved(columns), blank({name: a[:0] for name, a in columns.items()}, 5)
+    for name, column in like.items():
+        assert (found[name].dtype, found[name].shape, found[name].strides) == (
+            column.dtype,
+            column.shape,
+            column.strides,
+        )
+        assert not found[name].any()
 
 
 def test_fields_share_memory_with_nobody_else() -> None:

@@ -332,6 +332,25 @@ def test_snapshot_then_restore_is_the_identity(strategy: Strategy, backend: Back
             write(s, np.arange(33, 42, dtype=np.int32), dataclasses.replace(more))
 
 
+@strategies
+@backends
+def test_zeros_stay_equally_likely_in_a_restored_sampler(strategy: Strategy, backend: Backend) -> None:
+    """Where all priorities are zero an entry that is given zero again keeps its share (`laws.law`)."""
+    sampler = _filled(_settings(strategy), _simple(4, 0.0), backend)
+    again = Sampler.restore(4, _settings(strategy), sampler.snapshot(), backend)
+    again.reprioritize(np.array([1, 2], np.int32), np.zeros(2))
+    assert again.probabilities().tolist() == [0.25] * 4
+
+
+@pytest.mark.parametrize(("name", "bad"), [("group", -1), ("priority", np.nan)])
+def test_a_snapshot_that_is_none_is_refused(name: str, bad: float) -> None:
+    """A domain or a priority that no sampler has; compiled code sees neither."""
+    arrays = _filled(_settings("domain_balanced"), _simple(3)).snapshot()
+    arrays[name] = np.full(3, bad, arrays[name].dtype)
+    with pytest.raises(ReplayError, match="the sampler is unchanged"):
+        Sampler.restore(3, _settings("domain_balanced"), arrays)
+
+
 def test_an_empty_sampler_can_be_stored() -> None:
     """Snapshot and restore of nothing is nothing; writes and updates of nothing change nothing."""
     again = Sampler.restore(

@@ -21,7 +21,7 @@ from janus_memory.replay.law.laws import law
 from janus_memory.replay.store.batch import ReplayBatch
 from janus_memory.replay.store.replay_store import ReplayStore, eviction_of
 from janus_memory.store.arrays import array_digest
-from janus_memory.store.tensors import write_tensors
+from janus_memory.store.tensors import read_tensors, write_tensors
 from janus_memory.transition import MarketSpec, Transitions
 from tests.unit.store_rows import SPEC, VECTOR, make_rows
 
@@ -278,6 +278,48 @@ def test_saved_and_loaded_under_its_own_settings(tmp_path: Path) -> None:
     loaded = ReplayStore.load(tmp_path / "store.safetensors")
     assert (loaded.spec, loaded.capacity, loaded.eviction) == (SPEC, 30, "random")
     assert digest(trained(loaded, 2, 9)) == digest(trained(store, 2, 9))
+
+
+@pytest.mark.parametrize("eviction", EVICTIONS)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_file_holds_the_snapshot(tmp_path: Path, strategy: Strategy, eviction: Eviction) -> None:
+    """All of it, of a store that is not full too, and equal stores make equal files."""
+    for capacity in (19, 500):
+        store = trained(make_store(strategy, capacity, eviction), 4)
+        store.save(tmp_path / "one.safetensors")
+        saved = read_tensors(tmp_path / "one.safetensors")
+        assert array_digest(saved) == digest(store)
+        assert {len(rows) for name, rows in saved.items() if name.startswith("slots/")} == {len(store)}
+        ReplayStore.load(tmp_path / "one.safetensors").save(tmp_path / "other.safetensors")
+        assert (tmp_path / "one.safetensors").read_bytes() == (tmp_path / "other.safetensors").read_bytes()
+
+
+def test_a_store_that_is_written_to_is_saved_whole(tmp_path: Path) -> None:
+    """No file has a part of a block that came in meanwhile: every block overwrites all rows."""
+    store, stop = make_store("uniform", 3_000, "fifo"), threading.Event()
+    blocks = [make_rows(3_000, seed) for seed in range(2)]
+    for k, block in enumerate(blocks):
+        block.state[:] = k
+        block.reward[:] = k
+
+    def write() -> None:
+        while not stop.is_set():
+            for block in blocks:
+                store.insert(block)
+
+    store.insert(blocks[0])
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(40):
+            store.save(tmp_path / "a.safetensors")
+            saved = read_tensors(tmp_path / "a.safetensors")
+            seen = {*np.unique(saved["slots/state"]), *np.unique(saved["slots/reward"])}
+            assert len(seen) == 1
+            assert len(np.unique(saved["slots/generation"])) == 1
+    finally:
+        stop.set()
+        writer.join()
 
 
 @pytest.mark.parametrize(

@@ -97,19 +97,11 @@ class Sampler:
         slots, priority, factor = self._checked(slots, priority, self._capacity)
         size = self._grown(slots)
         codes = np.asarray(domain_code, np.int32)
-        if codes.min() < 0:
-            raise ReplayError(
-                f"domain code {codes.min()} is negative; the sampler is unchanged; number domains from 0"
-            )
+        _check_codes(codes)
         moved = len(self._timestamp) > 0 and self._take_times(slots, np.asarray(timestamp, np.int64))
         self._size = size
-        if self._tree.group is not None:
-            self._tree.reserve(int(codes.max()) + 1)
-            more = len(self._tree.members) - len(self._flat)
-            self._flat = np.concatenate([self._flat, np.zeros(more, np.bool_)])
-        self._tree.assign(slots, priority, self._masses(slots, factor, codes), codes)
-        if self._tree.group is not None:
-            self._present = np.flatnonzero(self._tree.members)
+        self._reserve(codes)
+        self._put(slots, priority, self._masses(slots, factor, codes), codes)
         self._settle(moved=moved)
 
     def reprioritize(self, slots: I4, priority: F8) -> None:
@@ -224,16 +216,16 @@ class Sampler:
         share = self.probabilities()
         return float(1.0 / np.sum(share * share)) if self._size else 0.0
 
-    def snapshot(self) -> Arrays:
-        """All that decides later draws; equal histories give equal bytes."""
+    def snapshot(self, *, copied: bool = True) -> Arrays:
+        """Copies of all that decides later draws, or these arrays themselves; equal histories give equal bytes."""
         n = self._size
-        arrays: Arrays = {"priority": self._tree.priorities[:n].copy(), "mass": self._tree.masses[:n].copy()}
+        arrays: Arrays = {"priority": self._tree.priorities[:n], "mass": self._tree.masses[:n]}
         if self._tree.group is not None:
-            arrays["group"] = self._tree.group[:n].copy()
+            arrays["group"] = self._tree.group[:n]
         if len(self._timestamp):
-            arrays["timestamp"] = self._timestamp[:n].copy()
+            arrays["timestamp"] = self._timestamp[:n]
             arrays["base"] = np.array(self._base, np.int64)
-        return arrays
+        return {name: values.copy() for name, values in arrays.items()} if copied else arrays
 
     @classmethod
     def restore(
@@ -245,22 +237,46 @@ class Sampler:
     ) -> Sampler:
         """The sampler a snapshot was taken of; capacity and settings are those it had."""
         sampler = cls(capacity, settings, backend)
-        n = len(arrays["priority"])
-        nothing = np.zeros(n, np.int32)
-        priority = np.asarray(arrays["priority"], np.float64)
+        n = sampler._size = len(arrays["priority"])
+        slots, nothing = np.arange(n, dtype=np.int32), np.zeros(n, np.int32)
+        priority, mass = np.asarray(arrays["priority"], np.float64), np.empty(n)
+        sampler._check(slots, priority, capacity)
+        mass[:] = arrays["mass"]
         codes = np.asarray(arrays.get("group", nothing), np.int32)
-        times = np.asarray(arrays.get("timestamp", nothing), np.int64)
-        sampler.write(np.arange(n, dtype=np.int32), priority, codes, times)
         if len(sampler._timestamp):
+            sampler._timestamp[:n] = arrays["timestamp"]
             sampler._rebase(int(arrays["base"]))
-        sampler._tree.masses[:n] = arrays["mass"]
-        sampler._tree.rebuild()
+        if n:
+            _check_codes(codes)
+            sampler._reserve(codes)
+            sampler._put(slots, priority, mass, codes)
+            sampler._flat = sampler._flatness()
+            sampler._any_flat = settings.strategy != "uniform" and bool(sampler._flat.any())
         return sampler
+
+    def _reserve(self, codes: I4) -> None:
+        """Make room for these groups."""
+        if self._tree.group is not None:
+            self._tree.reserve(int(codes.max()) + 1)
+            more = len(self._tree.members) - len(self._flat)
+            self._flat = np.concatenate([self._flat, np.zeros(more, np.bool_)])
+
+    def _put(self, slots: I4, priority: F8, mass: F8, codes: I4) -> None:
+        """Put checked entries into slots, in groups that have room."""
+        self._tree.assign(slots, priority, mass, codes)
+        if self._tree.group is not None:
+            self._present = np.flatnonzero(self._tree.members)
 
     def _checked(self, slots: I4, priority: F8, stop: int) -> tuple[I4, F8, F8]:
         """The arguments as arrays, and p^alpha."""
         slots = np.asarray(slots, np.int32)
         priority = np.asarray(priority, np.float64)
+        self._check(slots, priority, stop)
+        if self._strategy == "uniform":
+            return slots, priority, np.ones(len(priority))
+        return slots, priority, self._tree.powers(priority, self._alpha)
+
+    def _check(self, slots: I4, priority: F8, stop: int) -> None:
         bad = self._tree.inspect(slots, priority, stop, LARGEST_PRIORITY)
         if bad >= 0:
             raise ReplayError(
@@ -268,9 +284,6 @@ class Sampler:
                 f"priorities 0..{LARGEST_PRIORITY:g}; the sampler is unchanged; use slots that the buffer gave, "
                 "and look for a loss that left the finite numbers"
             )
-        if self._strategy == "uniform":
-            return slots, priority, np.ones(len(priority))
-        return slots, priority, self._tree.powers(priority, self._alpha)
 
     def _grown(self, slots: I4) -> int:
         """The number of entries after a write; refuses a gap."""
@@ -317,9 +330,7 @@ class Sampler:
         self._settle(moved=False)
 
     def _settle(self, *, moved: bool) -> None:
-        flat = self._tree.positive == 0
-        if self._tree.group is not None:
-            flat &= self._tree.members > 0
+        flat = self._flatness()
         if moved or flat.tobytes() != self._flat.tobytes():
             self._flat = flat
             self._any_flat = self._strategy != "uniform" and bool(flat.any())
@@ -331,6 +342,13 @@ class Sampler:
                 self._rebase(base)
                 self._reweigh()
 
+    def _flatness(self) -> NDArray[np.bool_]:
+        """Which groups have entries, all of priority zero."""
+        flat: NDArray[np.bool_] = self._tree.positive == 0
+        if self._tree.group is not None:
+            flat &= self._tree.members > 0
+        return flat
+
     def _reweigh(self) -> None:
         """All masses and sums afresh from the priorities. O(len)."""
         every = np.arange(self._size, dtype=np.int32)
@@ -338,3 +356,10 @@ class Sampler:
         codes = every if self._tree.group is None else self._tree.group[: self._size]
         self._tree.masses[: self._size] = self._masses(every, factor, codes)
         self._tree.rebuild()
+
+
+def _check_codes(codes: I4) -> None:
+    if codes.min() < 0:
+        raise ReplayError(
+            f"domain code {codes.min()} is negative; the sampler is unchanged; number domains from 0"
+        )

@@ -105,10 +105,10 @@ class Evictor:
             )
         self._rule.on_priority(slots, priority)
 
-    def snapshot(self) -> Arrays:
-        """Copies of all state; equal histories give equal bytes."""
-        counters = np.array([self._arrived, self.capacity], np.int64)
-        return {**{name: values.copy() for name, values in self._rule.arrays().items()}, "counters": counters}
+    def snapshot(self, *, copied: bool = True) -> Arrays:
+        """Copies of all state, or the state itself; equal histories give equal bytes."""
+        arrays = {**self._rule.arrays(), "counters": np.array([self._arrived, self.capacity], np.int64)}
+        return {name: values.copy() for name, values in arrays.items()} if copied else arrays
 
     @classmethod
     def restore(cls, kind: Eviction, capacity: int, arrays: Mapping[str, NDArray[np.generic]]) -> Evictor:

@@ -36,7 +36,7 @@ def generator_state(generator: np.random.Generator) -> NDArray[np.uint64]:
 def restore_generator(words: NDArray[np.uint64]) -> np.random.Generator:
     """The generator that `generator_state` was taken of."""
     high, low, inc_high, inc_low, has_uint32, uinteger = (int(word) for word in words)
-    bits = np.random.PCG64()
+    bits = np.random.PCG64(0)
     bits.state = {
         "bit_generator": "PCG64",
         "state": {"state": high << _WORD | low, "inc": inc_high << _WORD | inc_low},

@@ -30,8 +30,8 @@ from janus_memory.replay.store.held import held
 from janus_memory.replay.store.revising import Revising
 from janus_memory.replay.store.slots import NOTHING, Slots, check_values
 from janus_memory.replay.store.stats import ReplayStats
-from janus_memory.store.arrays import subtree
-from janus_memory.store.tensors import read_tensors, write_tensors
+from janus_memory.store.arrays import replacing, subtree
+from janus_memory.store.tensors import put_tensors, read_tensors
 from janus_memory.transition import ID_BYTES, MarketSpec
 
 if TYPE_CHECKING:
@@ -269,21 +269,7 @@ class ReplayStore:
     def snapshot(self) -> Arrays:
         """Copies of all state, the generator's included: a restored store goes on with the same draws."""
         with self._lock:
-            held = slice(0, len(self._sampler))
-            own: Arrays = {
-                "settings": np.frombuffer(msgspec.json.encode(self._settings), np.uint8),
-                "generator": generator_state(self._generator),
-                "uniforms": self._uniforms.rest(),
-                "domains": self._domains.snapshot(),
-                "code": self._domains.code[held].copy(),
-                "counters": np.array([self._total_replays, self._stale_updates], np.int64),
-            }
-            parts = {
-                "slots/": self._slots.snapshot(len(self._sampler)),
-                "sampler/": self._sampler.snapshot(),
-                "evictor/": self._evictor.snapshot(),
-            }
-            return own | {prefix + name: v for prefix, part in parts.items() for name, v in part.items()}
+            return {name: value.copy() for name, value in self._state().items()}
 
     @classmethod
     def restore(
@@ -311,8 +297,13 @@ class ReplayStore:
         return cls._restored(kept, arrays, backend, own=False)
 
     def save(self, path: Path) -> None:
-        """Write the snapshot to a file, atomically."""
-        write_tensors(path, self.snapshot())
+        """Write the snapshot to a file, atomically and synced.
+
+        The store is locked while its bytes go to the operating system, of which no copy is made, and not while they
+        go to the disk.
+        """
+        with replacing(path) as file, self._lock:
+            put_tensors(file, self._state())
 
     @classmethod
     def load(cls, path: Path, *, backend: Backend = "numba") -> ReplayStore:
@@ -323,6 +314,24 @@ class ReplayStore:
         """
         arrays = read_tensors(path)
         return cls._restored(_settings_of(arrays), arrays, backend, own=True)
+
+    def _state(self) -> Arrays:
+        """All state, as long as the lock is held: large arrays are the store's own."""
+        size = len(self._sampler)
+        own: Arrays = {
+            "settings": np.frombuffer(msgspec.json.encode(self._settings), np.uint8),
+            "generator": generator_state(self._generator),
+            "uniforms": self._uniforms.rest(),
+            "domains": self._domains.snapshot(),
+            "code": self._domains.code[:size],
+            "counters": np.array([self._total_replays, self._stale_updates], np.int64),
+        }
+        parts = {
+            "slots/": self._slots.held(size),
+            "sampler/": self._sampler.snapshot(copied=False),
+            "evictor/": self._evictor.snapshot(copied=False),
+        }
+        return own | {prefix + name: v for prefix, part in parts.items() for name, v in part.items()}
 
     def _over(self, size: int) -> float | None:
         """Of which P the weight shall be 1 (E10); None for the least of the batch."""

@@ -16,7 +16,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from janus_memory.errors import CheckpointError, ReplayError, WireError
-from janus_memory.hippocampus.records import interleaved
+from janus_memory.hippocampus.records import blank
 from janus_memory.replay.store.passes import Judged, Source
 from janus_memory.transition import MarketSpec, Transitions
 
@@ -36,6 +36,16 @@ F8 = NDArray[np.float64]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _KEPT = ("state", "action", "reward", "next_state", "next_action", "done", "timestamp")
 _WIDE = ("state", "next_state")
+# What is kept of a row besides.
+_JUDGED = {
+    "generation": np.uint32,
+    "td_error": np.float32,
+    "violation": np.float32,
+    "priority": np.float64,
+    "judged": np.bool_,
+    "replay_count": np.int32,
+    "last_replayed": np.int64,
+}
 _kept_of = operator.attrgetter(*_KEPT)
 
 
@@ -72,22 +82,10 @@ class Slots:
         self._spec = spec
         self._put = put if backend == "numba" else _put_numpy
         like = Transitions.empty(spec)
-        rows: Arrays = {name: _zeros(getattr(like, name), capacity) for name in _KEPT if name not in _WIDE}
-        wide = states or tuple(_zeros(like.state, capacity) for _ in _WIDE)
-        rows |= zip(_WIDE, wide, strict=True)
-        narrow: Arrays = {
-            name: column for name, column in rows.items() if name not in {"state", "next_state"}
-        }
-        narrow |= {
-            "generation": np.zeros(capacity, np.uint32),
-            "td_error": np.zeros(capacity, np.float32),
-            "violation": np.zeros(capacity, np.float32),
-            "priority": np.zeros(capacity, np.float64),
-            "judged": np.zeros(capacity, np.bool_),
-            "replay_count": np.zeros(capacity, np.int32),
-            "last_replayed": np.zeros(capacity, np.int64),
-        }
-        own: dict[str, Any] = rows | interleaved(narrow)
+        wide = states or tuple(np.zeros((capacity, *like.state.shape[1:]), np.float32) for _ in _WIDE)
+        narrow: Arrays = {name: getattr(like, name) for name in _KEPT if name not in _WIDE}
+        narrow |= {name: np.zeros(0, dtype) for name, dtype in _JUDGED.items()}
+        own: dict[str, Any] = dict(zip(_WIDE, wide, strict=True)) | blank(narrow, capacity)
         self._columns = own
         self._records: NDArray[np.void] = own["generation"].base
         self._fields = [(name, own[name].shape[1:], own[name].dtype) for name in _KEPT]
@@ -132,9 +130,9 @@ class Slots:
         """
         self._put(slots, priority, violation, *rows, *self.written)
 
-    def snapshot(self, size: int) -> Arrays:
-        """Copies of the first `size` slots; equal histories give equal bytes."""
-        return {name: column[:size].copy() for name, column in self._columns.items()}
+    def held(self, size: int) -> Arrays:
+        """The first `size` slots themselves; equal histories give equal bytes."""
+        return {name: column[:size] for name, column in self._columns.items()}
 
     @classmethod
     def restore(
@@ -176,11 +174,6 @@ class Slots:
             if values is not column:
                 column[:n] = values
         return slots
-
-
-def _zeros(like: NDArray[Any], n: int) -> NDArray[Any]:
-    """The column of n rows of the same kind."""
-    return np.zeros((n, *like.shape[1:]), like.dtype)
 
 
 def _as(given: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
