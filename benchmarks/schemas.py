@@ -1,6 +1,6 @@
 """How well the schema memory finds regimes: planted ones, the S&P 500, EUR/USD; what each state costs.
 
-Run as `python -m benchmarks.schemas [--quick] [--quality] [--json FILE] [--pictures FOLDER]`. Labels are those given online, resolved
+Run as `python -m benchmarks.schemas [--quick] [--quality | --speed] [--json FILE] [--pictures FOLDER]`. Labels are those given online, resolved
 through merges at the end; gates are open. Streams are drawn from seeds that nothing was tuned on. The baselines are
 told the number of components and, but for river's, see the whole stream first; the memory is told nothing. `make
 bench` installs them in an environment of its own; where one cannot be imported its rows say why.
@@ -34,19 +34,21 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="one seed of three short streams")
-    parser.add_argument("--quality", action="store_true", help="leave out what is timed")
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument("--quality", action="store_true", help="leave out what is timed")
+    part.add_argument("--speed", action="store_true", help="only what is timed")
     parser.add_argument("--json", metavar="FILE", help="write the result there")
     parser.add_argument("--pictures", metavar="FOLDER", help="draw there")
     arguments = parser.parse_args()
     found: list[Found] = []
     histories: list[History] = []
-    rows = list(_rows(arguments.quick, found, histories))
+    rows = [] if arguments.speed else list(_rows(arguments.quick, found, histories))
     if not arguments.quality:
         rows.extend(_speed_rows(arguments.quick))
     report = Report(machine=machine(), versions=versions("numba", "numpy", "scikit-learn"), rows=rows)
     report.show()
     report.write(arguments.json)
-    if arguments.pictures:
+    if arguments.pictures and not arguments.speed:
         from benchmarks.schema_pictures import draw_history, draw_planted  # noqa: PLC0415
 
         draw_planted(found, Path(arguments.pictures) / "schemas_planted.png")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from janus_memory.neocortex.kernels import bound_block, bound_terms, prefix
+from janus_memory.neocortex.kernels import Leading, bound_block, bound_terms, lead, prefix
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,12 +27,13 @@ class BankView:
     """What a worker needs of the bank: its first p dimensions; a copy, so that the owner may go on.
 
     Attributes:
-        mean: float64 [K, p]. factor: float64 [K, p, p], leading parts of the upper Cholesky factors.
+        whitener: float32 [K, p, p]. shift: float32 [K, p]. doubt: float64 [K, 2]. See `Leading`.
         slope, bend, offset: float64 [K], see `bound_terms`.
     """
 
-    mean: NDArray[np.float64]
-    factor: NDArray[np.float64]
+    whitener: NDArray[np.float32]
+    shift: NDArray[np.float32]
+    doubt: NDArray[np.float64]
     slope: NDArray[np.float64]
     bend: NDArray[np.float64]
     offset: NDArray[np.float64]
@@ -43,9 +44,13 @@ class BankView:
         c, size, p = bank.columns, bank.size, prefix(bank.d, bank.size)
         terms = [bound_terms(bank.d, c.nu[k], c.spread[k]) for k in range(size)]
         slope, bend = np.array(terms, np.float64).reshape(size, 2).T.copy()
-        return cls(
-            c.mean[:size, :p].copy(), c.factor[:size, :p, :p].copy(), slope, bend, c.offset[:size].copy()
+        leading = Leading(
+            np.empty((size, p, p), np.float32), np.empty((size, p), np.float32), np.empty((size, 2))
         )
+        inverse = np.empty((p, p))
+        for k in range(size):
+            lead(c.factor[k], c.mean[k], inverse, leading, k)
+        return cls(*leading, slope, bend, c.offset[:size].copy())
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +62,13 @@ class BlockScores:
 
 def score_block(view: BankView, x: NDArray[np.float64]) -> BlockScores:
     """Bound the scores of a block of standardised states, float64 [n, p or more]; a pure function."""
-    k, p = view.mean.shape
+    k, p = view.shift.shape
     out = np.empty((len(x), k))
     # Arrays that came through an object store are read-only; the kernel is compiled for writable ones.
-    mean, factor, slope, bend, offset, rows = (
+    whitener, shift = (np.require(a, np.float32, ["C", "W"]) for a in (view.whitener, view.shift))
+    doubt, slope, bend, offset, rows = (
         np.require(a, np.float64, ["C", "W"])
-        for a in (view.mean, view.factor, view.slope, view.bend, view.offset, x[:, :p])
+        for a in (view.doubt, view.slope, view.bend, view.offset, x[:, :p])
     )
-    bound_block(mean, factor, slope, bend, offset, rows, out)
+    bound_block(Leading(whitener, shift, doubt), slope, bend, offset, rows, out)
     return BlockScores(out)

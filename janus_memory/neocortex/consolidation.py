@@ -186,7 +186,7 @@ def _nominate(
     if score is None or not bank.size:
         return np.empty((len(x), 0))
     view = BankView.of(bank)
-    narrow = np.ascontiguousarray(x[:, : view.mean.shape[1]])
+    narrow = np.ascontiguousarray(x[:, : view.shift.shape[1]])
     blocks = [narrow[at : at + block_rows] for at in range(0, len(x), block_rows)]
     answers = score(view, blocks)
     if answers is None:

@@ -5,8 +5,9 @@ give the same bytes in every process of a machine. A covariance is held with its
 (Sigma = U^T U): Mahalanobis distances are forward substitutions, updates are rank-one, densities stay in
 the log domain and no inverse is formed. The factor is computed afresh every `REFRESH_EVERY` updates.
 
-A state is first measured in its leading `prefix` dimensions against all schemas, 32 states at a time: that bounds
-each score from above. Whoever can still be best is then scored by the row kernel, which alone decides.
+A state is first measured in its leading `prefix` dimensions against all schemas, 64 states at a time and in float32, with
+all that rounding may have done taken off: that bounds each score from above. Whoever can still be best is then scored by the row
+kernel, which alone decides. A schema that moves keeps its bounds, a little looser, until the next 64 states.
 
 Inner loops run over slices from 0 on: only then does the compiler know that no index is negative, and uses vectors.
 All kernels stand in one file: numba keeps what it has compiled until the file of the function changes, and would not
@@ -28,10 +29,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Columns",
+    "Leading",
     "bound_block",
     "bound_terms",
     "constants",
     "factorize",
+    "lead",
+    "loosened",
     "prefix",
     "refresh",
     "squared_distance",
@@ -42,11 +46,18 @@ __all__ = [
 
 REFRESH_EVERY = 64
 NOMINATION = 1e-6
-LANES = 32
+LANES = 64
+# From here on 64 states side by side cost less than one by one.
+_FEW = 20
 # Where schemas are many, a longer prefix costs less than the row kernel on those that a shorter one lets through.
-_SOME, _MANY = 150, 500
-_SHORT_PREFIX, _PREFIX, _LONG_PREFIX = 32, 40, 48
+_MANY = 500
+_PREFIX, _LONG_PREFIX = 40, 48
+# Twice what half a unit in the last place of a float32 is.
+_ROUNDING_4, _ROUNDING_8 = 2.0**-23, 2.0**-52
+# Beyond, float32 is near its end: such a distance bounds nothing.
+_FARTHEST = 1e15
 
+F4 = NDArray[np.float32]
 F8 = NDArray[np.float64]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -60,6 +71,14 @@ def _compiled(function: _Function) -> _Function:
 def _nominating(function: _Function) -> _Function:
     """Compile a kernel whose last digits do not matter: products may be added without being rounded."""
     kernel: _Function = njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")(function)
+    return kernel
+
+
+def _summing(function: _Function) -> _Function:
+    """Compile a kernel that only nominates; its sums may also be taken in any order."""
+    kernel: _Function = njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")(
+        function
+    )
     return kernel
 
 
@@ -93,6 +112,20 @@ class Columns(NamedTuple):
     archived: NDArray[np.uint8]
 
 
+class Leading(NamedTuple):
+    """What bounds the distances to K schemas in the first p dimensions; one schema a row.
+
+    Attributes:
+        whitener: float32 [K, p, p], lower: |W (x - mu)| is the Mahalanobis distance in p dimensions.
+        shift: float32 [K, p], W mu.
+        doubt: float64 [K, 2]: |W x - W mu| in float32 is wrong by at most doubt[0] |x| + doubt[1].
+    """
+
+    whitener: F4
+    shift: F4
+    doubt: F8
+
+
 @_compiled
 def squared_distance(factor: F8, mean: F8, x: F8, work: F8, limit: float) -> float:
     """Squared Mahalanobis distance of x [d] by forward substitution; inf once it is seen to pass `limit`."""
@@ -100,14 +133,31 @@ def squared_distance(factor: F8, mean: F8, x: F8, work: F8, limit: float) -> flo
     for j in range(d):
         work[j] = x[j] - mean[j]
     total = 0.0
-    for j in range(d):
+    whole = d - d % 4
+    # Four rows in one sweep; every place has its products taken off one by one, in the order of a single row's sweeps.
+    for j in range(0, whole, 4):
+        f, head = factor[j : j + 4, j : j + 4], work[j : j + 4]
+        y0 = head[0] / f[0, 0]
+        y1 = (head[1] - y0 * f[0, 1]) / f[1, 1]
+        y2 = (head[2] - y0 * f[0, 2] - y1 * f[1, 2]) / f[2, 2]
+        y3 = (head[3] - y0 * f[0, 3] - y1 * f[1, 3] - y2 * f[2, 3]) / f[3, 3]
+        total = total + y0 * y0 + y1 * y1 + y2 * y2 + y3 * y3
+        if total > limit:
+            return math.inf
+        f0, f1, f2, f3 = (
+            factor[j, j + 4 :],
+            factor[j + 1, j + 4 :],
+            factor[j + 2, j + 4 :],
+            factor[j + 3, j + 4 :],
+        )
+        rest = work[j + 4 :]
+        for m in range(rest.size):
+            rest[m] = rest[m] - y0 * f0[m] - y1 * f1[m] - y2 * f2[m] - y3 * f3[m]
+    for j in range(whole, d):
         y = work[j] / factor[j, j]
         total += y * y
-        if (j & 7) == 7 and total > limit:
-            return math.inf
-        row, rest = factor[j, j + 1 :], work[j + 1 :]
-        for m in range(row.size):
-            rest[m] -= y * row[m]
+        for m in range(j + 1, d):
+            work[m] -= y * factor[j, m]
     return total
 
 
@@ -116,22 +166,30 @@ def _cholesky(covariance: F8, factor: F8, shift: float) -> bool:
     """Write the upper Cholesky factor of the covariance less shift I; False where that is not positive definite."""
     d = covariance.shape[0]
     for i in range(d):
-        for j in range(d):
-            factor[i, j] = covariance[i, j] if j >= i else 0.0
-        factor[i, i] -= shift
-    for j in range(d):
-        pivot = factor[j, j]
+        row = factor[i, i:]
+        for m in range(i):
+            factor[i, m] = 0.0
+        for m in range(d - i):
+            row[m] = covariance[i, i + m]
+        row[0] -= shift
+        whole = i - i % 4
+        for j in range(0, whole, 4):
+            f0, f1, f2, f3 = factor[j, i:], factor[j + 1, i:], factor[j + 2, i:], factor[j + 3, i:]
+            y0, y1, y2, y3 = f0[0], f1[0], f2[0], f3[0]
+            for m in range(row.size):
+                row[m] = row[m] - y0 * f0[m] - y1 * f1[m] - y2 * f2[m] - y3 * f3[m]
+        for j in range(whole, i):
+            above = factor[j, i:]
+            y = above[0]
+            for m in range(row.size):
+                row[m] -= y * above[m]
+        pivot = row[0]
         if not pivot > 0.0:
             return False
         root = math.sqrt(pivot)
-        factor[j, j] = root
-        for m in range(j + 1, d):
-            factor[j, m] /= root
-        for i in range(j + 1, d):
-            y = factor[j, i]
-            below, above = factor[i, i:], factor[j, i:]
-            for m in range(below.size):
-                below[m] -= y * above[m]
+        row[0] = root
+        for m in range(1, row.size):
+            row[m] /= root
     return True
 
 
@@ -204,9 +262,8 @@ def _row_score(c: Columns, k: int, x: F8, best: float, work: F8) -> float:
 
 @_compiled
 def prefix(d: int, size: int) -> int:
-    """How many leading dimensions bound the scores under `size` schemas: whole fours, at most 32, 40 or 48."""
-    most = _SHORT_PREFIX if size < _SOME else _PREFIX if size < _MANY else _LONG_PREFIX
-    return min(4 * (d // 4), most)
+    """How many leading dimensions bound the scores under `size` schemas: whole fours, at most 40 or 48."""
+    return min(4 * (d // 4), _PREFIX if size < _MANY else _LONG_PREFIX)
 
 
 @_compiled
@@ -220,97 +277,127 @@ def bound_terms(d: int, nu: float, spread: float) -> tuple[float, float]:
     return (nu + d) / spread, 0.5 / spread
 
 
-@_nominating
-def _leading_distances(
-    mean: F8, factor: F8, lanes: F8, p: int, work: F8
-) -> None:  # one unrolled step: rows four by four
-    """Squared distances of 32 states in their first p dimensions, into the last 32 places of `work`.
+@_summing
+def lead(factor: F8, mean: F8, inverse: F8, leading: Leading, k: int) -> None:
+    """Write row k of `leading`; `inverse` [p, p] is used up."""
+    p = inverse.shape[0]
+    of_factor, of_inverse, of_mean = 0.0, 0.0, 0.0
+    for i in range(p):
+        row = inverse[i]
+        row[:] = 0.0
+        row[i] = 1.0
+        whole = i - i % 4
+        for j in range(0, whole, 4):
+            w0, w1, w2, w3 = inverse[j], inverse[j + 1], inverse[j + 2], inverse[j + 3]
+            y0, y1, y2, y3 = factor[j, i], factor[j + 1, i], factor[j + 2, i], factor[j + 3, i]
+            for m in range(j + 4):
+                row[m] = row[m] - y0 * w0[m] - y1 * w1[m] - y2 * w2[m] - y3 * w3[m]
+        for j in range(whole, i):
+            w0, y0 = inverse[j], factor[j, i]
+            for m in range(j + 1):
+                row[m] -= y0 * w0[m]
+        r = 1.0 / factor[i, i]
+        shift = 0.0
+        for m in range(p):
+            row[m] *= r
+            shift += row[m] * mean[m]
+            of_inverse += row[m] * row[m]
+        right = factor[i, i:p]
+        for m in range(right.size):
+            of_factor += right[m] * right[m]
+        leading.shift[k, i] = shift
+        of_mean += mean[i] * mean[i]
+    leading.whitener[k] = inverse
+    # Sums of p products in float32, and an inverse in float64 that is as wrong as the factor's condition lets it be.
+    wrong = _ROUNDING_4 * (p + 8) + _ROUNDING_8 * p * math.sqrt(of_factor * of_inverse)
+    leading.doubt[k, 0] = wrong * math.sqrt(of_inverse)
+    leading.doubt[k, 1] = wrong * (math.sqrt(of_inverse * of_mean) + 1.0)
 
-    Forward substitution in tiles of four by four dimensions, the states side by side: `lanes` [p 32] holds dimension j
-    of all states from 32 j on, `work` is [(p + 1) 32].
+
+@_nominating
+def _leading_distances(whitener: F4, shift: F4, doubt: F8, lanes: F4, length: F8, work: F4, near: F8) -> None:  # noqa: PLR0917  (a kernel takes its arrays one by one)
+    """Lower bounds of the squared distances of 64 states in the first p dimensions, into near [64].
+
+    A product in tiles of four by four dimensions, the states side by side: `lanes` [p 64] holds dimension j of all
+    states from 64 j on, `length` [64] their norms; `work` is [5 64].
     """
-    total = p * LANES
+    total = work[4 * LANES :]
     for m in range(LANES):
-        work[total + m] = 0.0
-    for j in range(0, p, 4):
-        s = j * LANES
-        for r in range(4):
-            centre = mean[j + r]
-            for m in range(LANES):
-                work[s + r * LANES + m] = lanes[s + r * LANES + m] - centre
-        for i in range(0, j, 4):
-            t = i * LANES
-            a0, a1, a2, a3 = factor[i, j], factor[i + 1, j], factor[i + 2, j], factor[i + 3, j]
-            b0, b1, b2, b3 = (
-                factor[i, j + 1],
-                factor[i + 1, j + 1],
-                factor[i + 2, j + 1],
-                factor[i + 3, j + 1],
-            )
-            c0, c1, c2, c3 = (
-                factor[i, j + 2],
-                factor[i + 1, j + 2],
-                factor[i + 2, j + 2],
-                factor[i + 3, j + 2],
-            )
-            e0, e1, e2, e3 = (
-                factor[i, j + 3],
-                factor[i + 1, j + 3],
-                factor[i + 2, j + 3],
-                factor[i + 3, j + 3],
-            )
-            for m in range(LANES):
-                y0, y1 = work[t + m], work[t + LANES + m]
-                y2, y3 = work[t + 2 * LANES + m], work[t + 3 * LANES + m]
-                work[s + m] -= (a0 * y0 + a1 * y1) + (a2 * y2 + a3 * y3)
-                work[s + LANES + m] -= (b0 * y0 + b1 * y1) + (b2 * y2 + b3 * y3)
-                work[s + 2 * LANES + m] -= (c0 * y0 + c1 * y1) + (c2 * y2 + c3 * y3)
-                work[s + 3 * LANES + m] -= (e0 * y0 + e1 * y1) + (e2 * y2 + e3 * y3)
-        r0, r1 = 1.0 / factor[j, j], 1.0 / factor[j + 1, j + 1]
-        r2, r3 = 1.0 / factor[j + 2, j + 2], 1.0 / factor[j + 3, j + 3]
-        u01, u02, u03 = factor[j, j + 1], factor[j, j + 2], factor[j, j + 3]
-        u12, u13, u23 = factor[j + 1, j + 2], factor[j + 1, j + 3], factor[j + 2, j + 3]
+        total[m] = 0.0
+    for r in range(0, shift.size, 4):
+        s0, s1, s2, s3 = shift[r], shift[r + 1], shift[r + 2], shift[r + 3]
         for m in range(LANES):
-            y0 = work[s + m] * r0
-            y1 = (work[s + LANES + m] - u01 * y0) * r1
-            y2 = (work[s + 2 * LANES + m] - u02 * y0 - u12 * y1) * r2
-            y3 = (work[s + 3 * LANES + m] - u03 * y0 - u13 * y1 - u23 * y2) * r3
-            work[s + m], work[s + LANES + m] = y0, y1
-            work[s + 2 * LANES + m], work[s + 3 * LANES + m] = y2, y3
-            work[total + m] += (y0 * y0 + y1 * y1) + (y2 * y2 + y3 * y3)
+            work[m], work[LANES + m], work[2 * LANES + m], work[3 * LANES + m] = -s0, -s1, -s2, -s3
+        for j in range(0, r + 4, 4):
+            w = whitener[r : r + 4, j : j + 4]
+            a0, a1, a2, a3 = w[0, 0], w[0, 1], w[0, 2], w[0, 3]
+            b0, b1, b2, b3 = w[1, 0], w[1, 1], w[1, 2], w[1, 3]
+            c0, c1, c2, c3 = w[2, 0], w[2, 1], w[2, 2], w[2, 3]
+            e0, e1, e2, e3 = w[3, 0], w[3, 1], w[3, 2], w[3, 3]
+            x = lanes[j * LANES : (j + 4) * LANES]
+            for m in range(LANES):
+                x0, x1, x2, x3 = x[m], x[LANES + m], x[2 * LANES + m], x[3 * LANES + m]
+                work[m] = work[m] + a0 * x0 + a1 * x1 + a2 * x2 + a3 * x3
+                work[LANES + m] = work[LANES + m] + b0 * x0 + b1 * x1 + b2 * x2 + b3 * x3
+                work[2 * LANES + m] = work[2 * LANES + m] + c0 * x0 + c1 * x1 + c2 * x2 + c3 * x3
+                work[3 * LANES + m] = work[3 * LANES + m] + e0 * x0 + e1 * x1 + e2 * x2 + e3 * x3
+        for m in range(LANES):
+            y0, y1, y2, y3 = work[m], work[LANES + m], work[2 * LANES + m], work[3 * LANES + m]
+            total[m] = total[m] + y0 * y0 + y1 * y1 + y2 * y2 + y3 * y3
+    for m in range(LANES):
+        y = math.sqrt(total[m]) * (1.0 - 64 * _ROUNDING_4) - (doubt[0] * length[m] + doubt[1])
+        near[m] = y * y if 0.0 < y < _FARTHEST else 0.0
 
 
 @_nominating
-def _bound(  # noqa: PLR0917  (a kernel takes its arrays one by one)
-    mean: F8, factor: F8, terms: tuple[float, float], offset: float, lanes: F8, p: int, work: F8, out: F8
-) -> None:
-    """Upper bounds of the scores of 32 states under one schema, into out [32]."""
-    _leading_distances(mean, factor, lanes, p, work)
+def _bounds(near: F8, terms: tuple[float, float], offset: float, out: F8) -> None:
+    """Upper bounds of scores from lower bounds of squared distances."""
     slope, bend = terms
-    total = p * LANES
     for m in range(LANES):
-        q = work[total + m]
-        out[m] = offset - 0.5 * slope * q / (1.0 + bend * q)
+        out[m] = offset - 0.5 * slope * near[m] / (1.0 + bend * near[m])
 
 
 @_nominating
-def _side_by_side(x: F8, start: int, p: int, lanes: F8) -> None:
-    """Lay the first p dimensions of 32 rows of x from `start` on side by side; zeros behind the last row."""
+def loosened(near: F8, moved: float, rates: tuple[float, float, float]) -> None:
+    """Make lower bounds of squared distances hold for a schema that was moved by (a, b, c), see `_rates`.
+
+    With e = s - mu and `moved` at least its squared distance, Sigma' <= (1 - b + c moved) Sigma, and in its metric the mean
+    has moved by at most a sqrt(moved).
+    """
+    a, b, c = rates
+    step, grown = a * math.sqrt(moved), 1.0 - b + c * moved
+    for m in range(near.size):
+        y = math.sqrt(near[m]) - step
+        near[m] = y * y / grown if y > 0.0 else 0.0
+
+
+@_nominating
+def _side_by_side(x: F8, start: int, lanes: F4, length: F8) -> None:
+    """Lay the first p dimensions of 64 rows of x from `start` on side by side, with their norms; zeros behind the last row."""
     stop = min(start + LANES, x.shape[0])
-    for j in range(p):
+    length[:] = 0.0
+    for j in range(lanes.size // LANES):
         for m in range(LANES):
-            lanes[j * LANES + m] = x[start + m, j] if start + m < stop else 0.0
+            value = x[start + m, j] if start + m < stop else 0.0
+            lanes[j * LANES + m] = value
+            length[m] += value * value
+    for m in range(LANES):
+        length[m] = math.sqrt(length[m])
 
 
 @_nominating
-def bound_block(mean: F8, factor: F8, slope: F8, bend: F8, offset: F8, x: F8, out: F8) -> None:  # noqa: PLR0917  (a kernel takes its arrays one by one)
+def bound_block(leading: Leading, slope: F8, bend: F8, offset: F8, x: F8, out: F8) -> None:  # noqa: PLR0917  (a kernel takes its arrays one by one)
     """Upper bounds of the scores of x [n, p] under K schemas into out [n, K]; p is a `prefix`."""
     n, p = x.shape
-    lanes, work, bounds = np.empty(p * LANES), np.empty((p + 1) * LANES), np.empty(LANES)
+    lanes, work = np.empty(p * LANES, np.float32), np.empty(5 * LANES, np.float32)
+    length, near, bounds = np.empty(LANES), np.empty(LANES), np.empty(LANES)
     for start in range(0, n, LANES):
-        _side_by_side(x, start, p, lanes)
-        for k in range(mean.shape[0]):
-            _bound(mean[k], factor[k], (slope[k], bend[k]), offset[k], lanes, p, work, bounds)
+        _side_by_side(x, start, lanes, length)
+        for k in range(offset.size):
+            _leading_distances(
+                leading.whitener[k], leading.shift[k], leading.doubt[k], lanes, length, work, near
+            )
+            _bounds(near, (slope[k], bend[k]), offset[k], bounds)
             for m in range(min(LANES, n - start)):
                 out[start + m, k] = bounds[m]
 
@@ -333,17 +420,20 @@ def _rank_one(factor: F8, v: F8, keep: float) -> None:
 
 
 @_compiled
+def _rates(n: float, rule: Rule) -> tuple[float, float, float]:
+    """(a, b, c) of the update mu + a e, (1 - b) Sigma + c e e^T of a schema of n points (E21, E22)."""
+    if not rule.robust:
+        return rule.eta, rule.eta, rule.eta
+    a = max(rule.eta, 1.0 / (n + 1.0))
+    b = max(rule.eta_s, 1.0 / (rule.nu0 + n + 1.0))
+    return a, b, b * (1.0 - a)
+
+
+@_compiled
 def _update(c: Columns, k: int, x: F8, reward: float, time: int, rule: Rule, work: F8) -> None:  # noqa: PLR0917  (a kernel takes its arrays one by one)
-    """Move schema k toward x: (E21, E22) with the rates of `rule`."""
+    """Move schema k toward x: (E21, E22) with the rates of `rule`. Below its diagonal the covariance is left as it was."""
     d = x.size
-    n = c.n[k]
-    a = rule.eta
-    b = rule.eta
-    weight = rule.eta
-    if rule.robust:
-        a = max(rule.eta, 1.0 / (n + 1.0))
-        b = max(rule.eta_s, 1.0 / (rule.nu0 + n + 1.0))
-        weight = b * (1.0 - a)
+    a, b, weight = _rates(c.n[k], rule)
     mean = c.mean[k]
     covariance = c.covariance[k]
     factor = c.factor[k]
@@ -351,9 +441,9 @@ def _update(c: Columns, k: int, x: F8, reward: float, time: int, rule: Rule, wor
         work[j] = x[j] - mean[j]
     keep = 1.0 - b
     for i in range(d):
-        for j in range(d):
-            # The inner product is taken first so that the matrix stays symmetric to the last bit.
-            covariance[i, j] = keep * covariance[i, j] + weight * (work[i] * work[j])
+        row, e, first = covariance[i, i:], work[i:], work[i]
+        for m in range(row.size):
+            row[m] = keep * row[m] + weight * (first * e[m])
     root_weight = math.sqrt(weight)
     for j in range(d):
         mean[j] += a * work[j]
@@ -364,7 +454,7 @@ def _update(c: Columns, k: int, x: F8, reward: float, time: int, rule: Rule, wor
         c.stale[k] = 0
     else:
         _rank_one(factor, work, math.sqrt(keep))
-    c.n[k] = n + 1.0
+    c.n[k] += 1.0
     c.nu[k], c.spread[k], c.offset[k] = constants(c.n[k], factor, rule)
     c.seen[k] = max(c.seen[k], time)
     c.reward_sum[k] += reward
@@ -414,7 +504,8 @@ def _best(c: Columns, size: int, x: F8, bounds: F8, work: F8) -> tuple[int, floa
 
 
 @_compiled
-def _best_archived(c: Columns, size: int, x: F8, work: F8) -> tuple[int, float]:
+def _wake(c: Columns, size: int, x: F8, threshold: float, work: F8) -> tuple[int, float]:
+    """Take the best archived schema back, with its score, where that is not below the threshold; (-1, -inf) else."""
     best = -math.inf
     winner = -1
     for k in range(size):
@@ -422,7 +513,35 @@ def _best_archived(c: Columns, size: int, x: F8, work: F8) -> tuple[int, float]:
             score = _row_score(c, k, x, best, work)
             if score > best:
                 best, winner = score, k
+    if winner < 0 or best < threshold:
+        return -1, -math.inf
+    c.archived[winner] = 0
     return winner, best
+
+
+class _Block(NamedTuple):
+    """Up to 64 states side by side, and what bounds their scores; what the walk writes on.
+
+    Attributes:
+        lanes: float32 [p 64]. length: float64 [64]. work: float32 [5 64]. inverse: float64 [p, p]. See the kernels.
+        leading: of the schemas whose `fresh` is 1; [capacity].
+        fresh: uint8 [capacity], 1 where `leading` is that of the schema as it is.
+        known: uint8 [capacity], 1 where `near` holds; it does not where a bound came from elsewhere.
+        moved: uint8 [capacity], 1 where the schema was updated in this walk.
+        near: float64 [capacity, 64], lower bounds of squared distances.
+        bounds: float64 [capacity, 64], upper bounds of scores.
+    """
+
+    lanes: F4
+    length: F8
+    work: F4
+    inverse: F8
+    leading: Leading
+    fresh: NDArray[np.uint8]
+    known: NDArray[np.uint8]
+    moved: NDArray[np.uint8]
+    near: F8
+    bounds: F8
 
 
 @_compiled
@@ -449,58 +568,119 @@ def walk(  # noqa: PLR0917  (a kernel takes its arrays one by one)
     later ones). `labels` [n] receives positions, -1 where there is no schema.
     """
     n, d = x.shape
-    p = prefix(d, size)
-    work, lanes, tiles = np.empty(d), np.empty(p * LANES), np.empty((p + 1) * LANES)
-    bounds, column = np.empty((c.n.size, LANES)), np.empty(c.n.size)
-    for block in range(start, n, LANES):
-        stop = min(block + LANES, n)
-        _side_by_side(x, block, p, lanes)
-        _bound_all(c, size, touched, nominated[block:stop], lanes, p, tiles, bounds)
-        for i in range(block, stop):
+    work, column = np.empty(d), np.empty(c.n.size)
+    block = _block(prefix(d, size), c.n.size)
+    for first in range(start, n, LANES):
+        stop = min(first + LANES, n)
+        _side_by_side(x, first, block.lanes, block.length)
+        _bound_all(c, size, touched, nominated[first:stop], block)
+        for i in range(first, stop):
             row = x[i]
             for k in range(size):
-                column[k] = bounds[k, i - block]
+                column[k] = block.bounds[k, i - first]
             k, score = _best(c, size, row, column, work)
             if passed[i]:
                 if k < 0 or score < threshold[i]:
-                    k, score = _best_archived(c, size, row, work)
-                    if k >= 0 and score >= threshold[i]:
-                        c.archived[k] = 0
-                        _update(c, k, row, reward[i], time[i], rule, work)
-                    elif size == c.n.size:
-                        return i, size
-                    else:
-                        k = size
-                        size += 1
-                        _create(c, k, row, reward[i], time[i], s0, s0_factor, rule)
+                    k, score = _wake(c, size, row, threshold[i], work)
+                if k >= 0:
+                    _learn(c, k, row, score, reward[i], time[i], rule, work, block)
+                elif size == c.n.size:
+                    _mirror(c, block.moved)
+                    return i, size
                 else:
-                    _update(c, k, row, reward[i], time[i], rule, work)
+                    k = size
+                    size += 1
+                    _create(c, k, row, reward[i], time[i], s0, s0_factor, rule)
+                    _bound_schema(c, k, block)
                 touched[k] = 1
-                _bound_schema(c, k, lanes, p, tiles, bounds)
             labels[i] = k
+    _mirror(c, block.moved)
     return n, size
 
 
 @_compiled
-def _bound_all(  # noqa: PLR0917  (a kernel takes its arrays one by one)
-    c: Columns, size: int, touched: NDArray[np.uint8], nominated: F8, lanes: F8, p: int, work: F8, bounds: F8
-) -> None:
-    """Fill `bounds` [capacity, 32] for a block of states: as nominated, or computed where the schema was touched."""
-    for k in range(size):
-        if c.archived[k]:
-            bounds[k] = -math.inf
-        elif touched[k]:
-            _bound_schema(c, k, lanes, p, work, bounds)
-        else:
-            for m in range(nominated.shape[0]):
-                bounds[k, m] = nominated[m, k]
+def _block(p: int, capacity: int) -> _Block:
+    leading = Leading(
+        np.empty((capacity, p, p), np.float32), np.empty((capacity, p), np.float32), np.empty((capacity, 2))
+    )
+    return _Block(
+        np.empty(p * LANES, np.float32),
+        np.empty(LANES),
+        np.empty(5 * LANES, np.float32),
+        np.empty((p, p)),
+        leading,
+        np.zeros(capacity, np.uint8),
+        np.zeros(capacity, np.uint8),
+        np.zeros(capacity, np.uint8),
+        np.empty((capacity, LANES)),
+        np.empty((capacity, LANES)),
+    )
 
 
 @_compiled
-def _bound_schema(c: Columns, k: int, lanes: F8, p: int, work: F8, bounds: F8) -> None:  # noqa: PLR0917  (a kernel takes its arrays one by one)
-    """Bring row k of `bounds` [capacity, 32] up to date."""
+def _learn(  # noqa: PLR0917  (a kernel takes its arrays one by one)
+    c: Columns, k: int, x: F8, score: float, reward: float, time: int, rule: Rule, work: F8, block: _Block
+) -> None:
+    """Update schema k by a state of this score, and its bounds."""
+    d = x.size
+    moved = _limit(score, d, c.nu[k], c.spread[k], c.offset[k])
+    rates = _rates(c.n[k], rule)
+    _update(c, k, x, reward, time, rule, work)
+    block.moved[k] = 1
+    block.fresh[k] = 0
+    # A factor computed afresh may be that of a covariance which was lifted.
+    if not block.known[k] or c.stale[k] == 0:
+        _bound_schema(c, k, block)
+    else:
+        loosened(block.near[k], moved, rates)
+        _bounds(block.near[k], bound_terms(d, c.nu[k], c.spread[k]), c.offset[k], block.bounds[k])
+
+
+@_compiled
+def _bound_all(c: Columns, size: int, touched: NDArray[np.uint8], nominated: F8, block: _Block) -> None:
+    """Fill the bounds of a block of states: as nominated, or computed where the schema was touched."""
+    for k in range(size):
+        if c.archived[k]:
+            block.known[k] = 0
+            block.bounds[k] = -math.inf
+        elif touched[k]:
+            _bound_schema(c, k, block)
+        else:
+            block.known[k] = 0
+            for m in range(nominated.shape[0]):
+                block.bounds[k, m] = nominated[m, k]
+
+
+@_compiled
+def _bound_schema(c: Columns, k: int, block: _Block) -> None:
+    """Bring the bounds of schema k up to date."""
+    leading = block.leading
+    if not block.fresh[k]:
+        lead(c.factor[k], c.mean[k], block.inverse, leading, k)
+        block.fresh[k] = 1
+    _leading_distances(
+        leading.whitener[k],
+        leading.shift[k],
+        leading.doubt[k],
+        block.lanes,
+        block.length,
+        block.work,
+        block.near[k],
+    )
     terms = bound_terms(c.mean.shape[1], c.nu[k], c.spread[k])
-    _bound(c.mean[k], c.factor[k], terms, c.offset[k], lanes, p, work, bounds[k])
+    _bounds(block.near[k], terms, c.offset[k], block.bounds[k])
+    block.known[k] = 1
+
+
+@_compiled
+def _mirror(c: Columns, moved: NDArray[np.uint8]) -> None:
+    """Copy what is above the diagonal of moved schemas' covariances below it."""
+    for k in range(moved.size):
+        if moved[k]:
+            covariance = c.covariance[k]
+            for i in range(covariance.shape[0]):
+                for j in range(i):
+                    covariance[i, j] = covariance[j, i]
 
 
 @_compiled
@@ -521,9 +701,54 @@ def whitener(factor: F8, out: F8) -> None:
 
 @_compiled
 def squared_distances(factor: F8, mean: F8, x: F8) -> F8:
-    """Squared Mahalanobis distances of the rows of x [n, d]; float64 [n]."""
-    out = np.empty(x.shape[0])
-    work = np.empty(x.shape[1])
-    for i in range(x.shape[0]):
+    """Squared Mahalanobis distances of the rows of x [n, d]; float64 [n], to the last bit those of `squared_distance`."""
+    n, d = x.shape
+    out = np.empty(n)
+    lanes, work = np.empty((d, LANES)), np.empty(d)
+    start = 0
+    while n - start >= _FEW:
+        _distances_side_by_side(factor, mean, x[start : start + LANES], lanes, out[start : start + LANES])
+        start += LANES
+    for i in range(start, n):
         out[i] = squared_distance(factor, mean, x[i], work, math.inf)
     return out
+
+
+@_compiled
+def _distances_side_by_side(factor: F8, mean: F8, x: F8, lanes: F8, out: F8) -> None:  # noqa: C901  (one sweep, rows four by four)
+    """Squared distances of up to 64 rows of x, each through the very steps of `squared_distance`."""
+    d = mean.size
+    n = x.shape[0]
+    for j in range(d):
+        for m in range(LANES):
+            lanes[j, m] = x[m, j] - mean[j] if m < n else 0.0
+    out[:] = 0.0
+    total = np.zeros(LANES)
+    whole = d - d % 4
+    for j in range(0, whole, 4):
+        y0, y1, y2, y3 = lanes[j], lanes[j + 1], lanes[j + 2], lanes[j + 3]
+        f = factor[j : j + 4, j : j + 4]
+        f00, f01, f02, f03 = f[0, 0], f[0, 1], f[0, 2], f[0, 3]
+        f11, f12, f13 = f[1, 1], f[1, 2], f[1, 3]
+        f22, f23, f33 = f[2, 2], f[2, 3], f[3, 3]
+        for m in range(LANES):
+            a0 = y0[m] / f00
+            a1 = (y1[m] - a0 * f01) / f11
+            a2 = (y2[m] - a0 * f02 - a1 * f12) / f22
+            a3 = (y3[m] - a0 * f03 - a1 * f13 - a2 * f23) / f33
+            y0[m], y1[m], y2[m], y3[m] = a0, a1, a2, a3
+            total[m] = total[m] + a0 * a0 + a1 * a1 + a2 * a2 + a3 * a3
+        for i in range(j + 4, d):
+            g0, g1, g2, g3 = factor[j, i], factor[j + 1, i], factor[j + 2, i], factor[j + 3, i]
+            rest = lanes[i]
+            for m in range(LANES):
+                rest[m] = rest[m] - g0 * y0[m] - g1 * y1[m] - g2 * y2[m] - g3 * y3[m]
+    for j in range(whole, d):
+        for m in range(LANES):
+            y = lanes[j, m] / factor[j, j]
+            lanes[j, m] = y
+            total[m] += y * y
+            for i in range(j + 1, d):
+                lanes[i, m] -= y * factor[j, i]
+    for m in range(n):
+        out[m] = total[m]

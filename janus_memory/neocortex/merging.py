@@ -7,6 +7,7 @@ nearest neighbours in the S0 metric; the best go first, each schema once a round
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING
 
@@ -144,6 +145,7 @@ def _log_det(factor: NDArray[np.float64]) -> float:
     return 2.0 * float(np.log(np.diag(factor)).sum())
 
 
+@functools.lru_cache(maxsize=1 << 14)
 def _log_gamma_d(a: float, d: int) -> float:
-    """Multivariate log-gamma without its power of pi, which cancels."""
+    """Multivariate log-gamma without its power of pi, which cancels; remembered, since every schema has several pairs."""
     return math.fsum(math.lgamma(a - j / 2) for j in range(d))
