@@ -290,11 +290,12 @@ def lead(factor: F8, mean: F8, inverse: F8, leading: Leading, k: int) -> None:
         for j in range(0, whole, 4):
             w0, w1, w2, w3 = inverse[j], inverse[j + 1], inverse[j + 2], inverse[j + 3]
             y0, y1, y2, y3 = factor[j, i], factor[j + 1, i], factor[j + 2, i], factor[j + 3, i]
-            for m in range(j + 4):
+            # Beyond j + 3 there are zeros; a whole number of vectors costs less than an exact end.
+            for m in range(min(p, (j + 19) // 16 * 16)):
                 row[m] = row[m] - y0 * w0[m] - y1 * w1[m] - y2 * w2[m] - y3 * w3[m]
         for j in range(whole, i):
             w0, y0 = inverse[j], factor[j, i]
-            for m in range(j + 1):
+            for m in range(p):
                 row[m] -= y0 * w0[m]
         r = 1.0 / factor[i, i]
         shift = 0.0
