@@ -157,3 +157,35 @@ def test_no_rows_foreign_chunks_and_diverging_training_are_refused() -> None:
         policy = PolicySettings(hidden=(4,), huber=width, learning_rate=1e30)
         with pytest.raises(ReplayError, match="left the finite numbers at replay iteration"):
             stepwise.learn(_learner(), huge, replay, policy, 0, 9, 9, _Rows(huge))
+
+
+class _Asked:
+    """A learner whose TD errors never change; notes what it is asked for."""
+
+    def __init__(self, n: int) -> None:
+        self.td = np.arange(1, n + 1, dtype=np.float32)
+        self.drawn: list[bool] = []
+
+    def td_errors(self) -> NDArray[np.float32]:
+        return self.td
+
+    def update(self, rows: NDArray[np.int32], weight: NDArray[np.float32], *, ask_td: bool) -> stepwise.Step:
+        del weight
+        self.drawn.append(ask_td)
+        return stepwise.Step(0.0, 1.0, self.td[rows] if ask_td else None)
+
+
+@pytest.mark.parametrize(
+    ("replay", "drawn"),
+    [(_EXACT, [False, False, False, False, True]), (_LAZY, [True, True, False, True, True])],
+)
+def test_a_drawn_batch_is_judged_again_only_where_that_is_read(
+    replay: ReplaySettings, drawn: list[bool]
+) -> None:
+    """Not before a step that renews all rows; always at the last step, where what has diverged is refused."""
+    learner, problem = _Asked(20), random_problem(20)
+    stepwise.replay_steps(learner, problem, replay, _learner().key, 0, 5, 5)
+    assert learner.drawn == drawn
+    learner.td[:] = np.nan
+    with pytest.raises(ReplayError):
+        stepwise.replay_steps(learner, problem, replay, _learner().key, 0, 1, 1)

@@ -45,11 +45,11 @@ class OwnLearner:
         """TD errors of all rows, block after block; float32 [N]."""
         return np.concatenate([self._policy.td_errors(_batch(self._problem, rows)) for rows in self._blocks])
 
-    def update(self, rows: I4, weight: F4) -> Step:
+    def update(self, rows: I4, weight: F4, *, ask_td: bool) -> Step:
         """One update of the policy; the loss is the mean of weight times its rows' losses."""
         satisfied = self._satisfaction(rows)
         loss = self._policy.update(_batch(self._problem, rows), weight.copy())
-        td = self._policy.td_errors(_batch(self._problem, rows))
+        td = self._policy.td_errors(_batch(self._problem, rows)) if ask_td else None
         return Step(float(np.mean(weight * loss, dtype=np.float64)), satisfied, td)
 
     def _satisfaction(self, rows: I4) -> float:

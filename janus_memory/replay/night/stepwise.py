@@ -48,12 +48,12 @@ class Step(NamedTuple):
     Attributes:
         loss: of the batch, before the update.
         satisfaction: SatAgg of the policy on the batch before the update (1 without rules).
-        td: TD errors of its rows after the update, float32 [B].
+        td: TD errors of its rows after the update, float32 [B]; may be None where they were not asked for.
     """
 
     loss: float
     satisfaction: float
-    td: F4
+    td: F4 | None
 
 
 class StepLearner(Protocol):
@@ -62,8 +62,14 @@ class StepLearner(Protocol):
     def td_errors(self) -> F4:
         """TD errors of all rows under the present weights (E7); float32 [N]."""
 
-    def update(self, rows: I4, weight: F4) -> Step:
-        """Learn once from these rows, int32 [B], under their importance weights, float32 [B] (E11)."""
+    def update(self, rows: I4, weight: F4, *, ask_td: bool) -> Step:
+        """Learn once from these rows.
+
+        Args:
+            rows: int32 [B].
+            weight: their importance weights, float32 [B] (E11).
+            ask_td: whether anybody reads their TD errors afterwards.
+        """
 
 
 def is_stepwise(replay: ReplaySettings, n_rows: int) -> bool:
@@ -133,10 +139,13 @@ def replay_steps(  # noqa: PLR0917  (as `learn`)
         drawn = law.draw(_uniforms(key, step, replay.batch))
         if renewing:
             seen = float(np.abs(td).mean(dtype=np.float64)), law.effective_sample_size()
-        done = learner.update(drawn, law.importance(beta_at(step, total, replay)))
+        # What the next step renews for all rows need not be known; the last step's tells whether learning diverged.
+        ask_td = step + 1 == stop or (step + 1 - start) % every != 0
+        done = learner.update(drawn, law.importance(beta_at(step, total, replay)), ask_td=ask_td)
         np.add.at(count, drawn, 1)
         records.append((done.loss, seen[0], done.satisfaction, seen[1]))
-        law.renew(_finite(done.td, step))
+        if done.td is not None:
+            law.renew(_finite(done.td, step))
     record = np.array(records, np.float32).reshape(-1, 4).T
     return ReplayChunk(
         loss=record[0],
@@ -166,8 +175,9 @@ class _Network:
         """Asked of whoever holds the rows."""
         return self._refresh(to_arrays(self.trained)[0])
 
-    def update(self, rows: I4, weight: F4) -> Step:
-        """One compiled training step."""
+    def update(self, rows: I4, weight: F4, *, ask_td: bool) -> Step:
+        """One compiled training step, which has the TD errors anyway."""
+        del ask_td
         batch = batch_of(self._problem, rows)
         self.trained, loss, satisfied, after = _step(self.trained, batch, weight, self._policy)
         return Step(float(loss), float(satisfied), np.asarray(after))
