@@ -11,31 +11,21 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from janus_memory.threads import fix_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from benchmarks.ltn_peer import LtnRules
+    from benchmarks.ltn_peer import Judged, LtnRules
     from benchmarks.report import Row
+    from janus_memory.logic.compiled import Judgement
     from janus_memory.transition import Transitions
 
 N_ROWS = 10_000
 SPEED_TARGET = 20.0
 AGREEMENT_TARGET = 1e-6
-
-
-class Judgement(NamedTuple):
-    """Truths [n, 20], the rules by their quantifiers [20], and SatAgg."""
-
-    truths: NDArray[np.floating]
-    closed: NDArray[np.floating]
-    satisfaction: float
 
 
 def main() -> None:
@@ -82,9 +72,9 @@ def _rows(repetitions: int, calls: int) -> Iterator[Row]:
             better="higher",
             target=SPEED_TARGET if how == "under JAX" else None,
         )
-    judgements = [ours(batch) for ours in sides.values()]
+    judgements: list[Judgement | Judged] = [ours(batch) for ours in sides.values()]
     if peer is not None:
-        judgements.append(Judgement(*peer(batch)))
+        judgements.append(peer(batch))
     yield measured(
         "largest difference between the truths of any two of us",
         "truth",
@@ -98,48 +88,29 @@ def _rows(repetitions: int, calls: int) -> Iterator[Row]:
 
 
 def _under_jax() -> Callable[[Transitions], Judgement]:
-    """The compiled evaluator, in float32; what is NaN anywhere makes SatAgg NaN and is refused."""
+    """The compiled evaluator, in float32."""
     import jax  # noqa: PLC0415
-    import numpy as np  # noqa: PLC0415
 
     from benchmarks.logic_rules import knowledge  # noqa: PLC0415
-    from janus_memory.logic import rule_truths, sat_agg  # noqa: PLC0415
+    from janus_memory.logic.compiled import compiled  # noqa: PLC0415
 
     # Every result is waited for at once, so that handing the work to another thread would only cost.
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # type: ignore[no-untyped-call]  # noqa: FBT003  (as JAX has it)
-    rules = knowledge()
-    truth = rules.truth_function()
-
-    @jax.jit
-    def judge(
-        features: jax.Array, action: jax.Array, next_features: jax.Array, reward: jax.Array
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        truths = truth(features.T, action, next_features.T, reward)
-        closed = rule_truths(truths, rules.quantifiers)
-        return truths, closed, sat_agg(truths, rules.weights, rules.quantifiers)
-
-    def call(rows: Transitions) -> Judgement:
-        # A feature's numbers side by side: XLA reads them faster than a column of rows.
-        features, next_features = np.ascontiguousarray(rows.state.T), np.ascontiguousarray(rows.next_state.T)
-        truths, closed, satisfied = judge(features, rows.action, next_features, rows.reward)
-        if not np.isfinite(satisfied):
-            raise ValueError("a rule meets NaN")
-        return Judgement(np.asarray(truths), np.asarray(closed), float(satisfied))
-
-    return call
+    return compiled(knowledge())
 
 
 def _in_numpy() -> Callable[[Transitions], Judgement]:
     """The evaluator of the night, in float64."""
     from benchmarks.logic_rules import knowledge  # noqa: PLC0415
-    from janus_memory.logic import rule_truths, satisfaction  # noqa: PLC0415
+    from janus_memory.logic import across_rules, rule_truths  # noqa: PLC0415
+    from janus_memory.logic.compiled import Judgement  # noqa: PLC0415
 
     rules = knowledge()
 
     def call(rows: Transitions) -> Judgement:
         truths = rules.truths(rows)
         closed = rule_truths(truths, rules.quantifiers)
-        return Judgement(truths, closed, satisfaction(truths, rules.weights, rules.quantifiers))
+        return Judgement(truths, closed, float(across_rules(closed, rules.weights, rules.quantifiers)))
 
     return call
 
@@ -155,7 +126,7 @@ def _peer() -> tuple[LtnRules | None, str]:
     return LtnRules(), NAME
 
 
-def _difference(judgements: list[Judgement]) -> float:
+def _difference(judgements: list[Judgement | Judged]) -> float:
     """The largest over rows, rules, quantified rules and SatAgg."""
     import numpy as np  # noqa: PLC0415
 

@@ -14,7 +14,7 @@ from janus_memory.logic.learned import read_predicates
 from janus_memory.logic.membership import read_memberships
 from janus_memory.logic.mentions import Mentions, mentions, no_training_reason
 from janus_memory.logic.presets import expand
-from janus_memory.logic.quantifiers import rule_truths, satisfaction
+from janus_memory.logic.quantifiers import across_rules, rule_truths
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -174,7 +174,7 @@ def explain(
             )
             for column, rule in enumerate(rules)
         ),
-        episodes=np.array([satisfaction(truths[part], base.weights, base.quantifiers) for part in parts]),
+        episodes=np.array([float(across_rules(one, base.weights, base.quantifiers)) for one in own]),
     )
 
 

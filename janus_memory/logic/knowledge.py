@@ -15,6 +15,7 @@ from janus_memory.logic.formulas import Ground, condition, needs_outcome
 from janus_memory.logic.grammar import Vocabulary, parse_rule
 from janus_memory.logic.learned import read_predicates
 from janus_memory.logic.membership import read_memberships
+from janus_memory.logic.mentions import mentions
 from janus_memory.logic.presets import expand
 from janus_memory.logic.quantifiers import Quantifiers
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     PolicyTruth = Callable[[Truth, Truth], Truth]
     TruthFunction = Callable[[Truth, Truth, Truth, Truth], Truth]
+    TruthsFunction = Callable[[Truth, Truth, Truth, Truth], list[Truth]]
 
 __all__ = ["KnowledgeBase", "violations"]
 
@@ -159,6 +161,22 @@ class KnowledgeBase:
 
         return truth
 
+    def truth_of_each(self, eps: float = 0.0) -> TruthsFunction:
+        """`truth_function`, but as a list of R arrays [n]: for compiled code that wants them side by side."""
+
+        def truths(state: Truth, action: Truth, next_state: Truth, reward: Truth) -> list[Truth]:
+            return self._each(self._every_rule(), _ground(state, action, next_state, reward, eps=eps))
+
+        return truths
+
+    def columns_read(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Indices of the state's features that some rule reads, and of the next state's; ascending."""
+        read = [mentions(rule.formula) for rule in self._rules]
+        return (
+            tuple(sorted({index for one in read for index in one.features})),
+            tuple(sorted({index for one in read for index in one.next_features})),
+        )
+
     def policy_truths(
         self, state: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], tuple[str, ...], tuple[str, ...]]:
@@ -254,6 +272,13 @@ class KnowledgeBase:
         self, numbers: Sequence[int], ground: Ground, ask: Callable[[Formula, Ground], Truth] = _truth
     ) -> Truth:
         """What `ask` says of these rules, [n, len(numbers)], in the namespace and precision of the ground."""
+        xp, columns = connectives.namespace(ground.state), self._each(numbers, ground, ask)
+        return xp.stack(columns, axis=1) if columns else xp.zeros((len(ground.state), 0))
+
+    def _each(
+        self, numbers: Sequence[int], ground: Ground, ask: Callable[[Formula, Ground], Truth] = _truth
+    ) -> list[Truth]:
+        """`_columns`, not yet joined."""
         xp, n = connectives.namespace(ground.state), len(ground.state)
         columns: list[Truth] = []
         for number in numbers:
@@ -263,7 +288,7 @@ class KnowledgeBase:
                     columns.append(xp.broadcast_to(ask(self._rules[number].formula, ground), (n,)))
             except RuleError as error:
                 raise RuleError(f"rule {self.names[number]!r}: {error}") from None
-        return xp.stack(columns, axis=1) if columns else xp.zeros((n, 0))
+        return columns
 
 
 def violations(truths: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:

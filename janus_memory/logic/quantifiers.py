@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from janus_memory.config import LogicSettings
     from janus_memory.logic.connectives import Truth
 
-__all__ = ["UNIVERSAL", "Quantifiers", "rule_truths", "sat_agg", "satisfaction"]
+__all__ = ["UNIVERSAL", "Quantifiers", "across_rules", "rule_truths", "sat_agg", "satisfaction"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +78,12 @@ def rule_truths(truths: Truth, how: Quantifiers = UNIVERSAL, eps: float = 0.0) -
         how: which rules are existential, and the p of both quantifiers.
         eps: stable variant of both.
     """
-    every = connectives.forall(truths, how.p_forall, eps)
     if not how.existential:
-        return every
+        return connectives.forall(truths, how.p_forall, eps)
     exists = np.isin(np.arange(truths.shape[1]), how.existential)
+    if how.p_forall == how.p_exists:
+        return connectives.quantified(truths, exists, how.p_forall, eps)
+    every = connectives.forall(truths, how.p_forall, eps)
     xp = connectives.namespace(truths)
     return xp.where(exists, connectives.exists(truths, how.p_exists, eps), every)
 
@@ -98,7 +100,12 @@ def sat_agg(truths: Truth, weights: Truth, how: Quantifiers = UNIVERSAL, eps: fl
     Returns:
         A scalar array of the namespace of `truths`.
     """
-    return connectives.forall(rule_truths(truths, how, eps), how.p_rules, eps, weights)
+    return across_rules(rule_truths(truths, how, eps), weights, how, eps)
+
+
+def across_rules(closed: Truth, weights: Truth, how: Quantifiers = UNIVERSAL, eps: float = 0.0) -> Truth:
+    """`sat_agg` from what `rule_truths` said, [R]: for who wants both."""
+    return connectives.forall(closed, how.p_rules, eps, weights)
 
 
 def satisfaction(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from janus_memory.config import LogicSettings, RuleSettings
 from janus_memory.errors import ConfigError, RuleError
 from janus_memory.logic import KnowledgeBase, Quantifiers, rule_truths, sat_agg, satisfaction
-from janus_memory.logic.connectives import forall
+from janus_memory.logic.connectives import exists, forall, quantified
 from janus_memory.transition import MarketSpec, Transitions
 
 SPEC = MarketSpec("fx", ("x", "y"), "discrete", 2)
@@ -138,3 +138,15 @@ def test_existential_rules_are_joined_by_their_own_quantifier_under_jax_too() ->
     for given_truths in (truths, jnp.asarray(truths)):
         assert np.asarray(rule_truths(given_truths, kinds)).tolist() == pytest.approx(closed)
         assert float(sat_agg(given_truths, np.ones(2), kinds)) == pytest.approx(1 - np.sqrt(error))
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0, 3.0])
+@pytest.mark.parametrize("eps", [0.0, 1e-4])
+def test_joining_rules_in_one_pass_changes_no_bit(p: float, eps: float) -> None:
+    """`quantified` is `exists` where it is asked for and `forall` elsewhere, bit for bit; also of one rule and no rows."""
+    rng = np.random.default_rng(5)
+    for n, some in ((333, [True, False, False, True]), (7, [True]), (7, [False]), (0, [True, False])):
+        truths = rng.random((n, len(some)))
+        one = quantified(truths, np.array(some), p, eps)
+        apart = np.asarray(np.where(np.array(some), exists(truths, p, eps), forall(truths, p, eps)))
+        assert one.tobytes() == apart.tobytes()
