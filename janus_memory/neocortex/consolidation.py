@@ -14,7 +14,7 @@ import numpy as np
 
 from janus_memory.errors import SchemaUpdateError
 from janus_memory.neocortex.assignment import BankView
-from janus_memory.neocortex.kernels import walk
+from janus_memory.neocortex.kernels import constants, walk
 from janus_memory.neocortex.rule import Rule
 
 if TYPE_CHECKING:
@@ -168,7 +168,9 @@ def _walk(  # noqa: PLR0917  (what a walk takes; the caller gives them in this o
     rule = Rule.resolve(settings, bank.d, float(np.trace(background.s0)) / bank.d)
     threshold = np.full(len(rows.x), rule.log_tau)
     if rule.robust:
-        threshold += background.log_density(rows.x)
+        # Nobody founds a schema that would not keep its own founder; else copies of one state made schemas without end.
+        _, _, own = constants(1.0, background.s0_factor, rule)
+        threshold = np.minimum(threshold + background.log_density(rows.x), own)
     labels = np.full(len(rows.x), -1, np.int64)
     n_blocks, block_rows = cut
     step = n_blocks * block_rows if score else max(len(rows.x), 1)

@@ -3,6 +3,9 @@
 The gain of a pair is the log marginal likelihood of the joined schema less those of the two, under the
 normal-inverse-Wishart prior of weight nu0 with scatter nu0 S0, plus the gain in the count's prior. Pairs are sought among the
 nearest neighbours in the S0 metric; the best go first, each schema once a round, until no gain is left.
+
+A schema that would be pruned tonight is judged more strictly: it must also pay for the place of its mean, as any
+state must that founds a schema. A splinter of a large schema so returns to it, instead of being forgotten.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from janus_memory.neocortex.kernels import constants, factorize, refresh, squared_distances
+from janus_memory.neocortex.pruning import due
 from janus_memory.neocortex.rule import Rule
 
 if TYPE_CHECKING:
@@ -41,9 +45,11 @@ def merge_night(bank: SchemaBank, background: Background, settings: NeocortexSet
     gains: dict[tuple[int, int], float] = {}
     while True:
         pairs = _near_pairs(bank, background, sorted(living))
-        for pair in pairs:
-            if pair not in gains:
-                gains[pair] = merge_gain(bank, background, rule, *pair)
+        leaving = due(bank, settings)
+        for i, j in pairs:
+            if (i, j) not in gains:
+                placed = bool(leaving[i] or leaving[j])
+                gains[i, j] = merge_gain(bank, background, rule, i, j, placed=placed)
         best = sorted((-gains[pair], pair) for pair in pairs if gains[pair] > 0)
         used: set[int] = set()
         for _, (i, j) in best:
@@ -60,8 +66,13 @@ def merge_night(bank: SchemaBank, background: Background, settings: NeocortexSet
     return len(gone)
 
 
-def merge_gain(bank: SchemaBank, background: Background, rule: Rule, i: int, j: int) -> float:
-    """Log ML(i+j) - log ML(i) - log ML(j) + log of the counts' factor; -inf where the join is not positive definite."""
+def merge_gain(
+    bank: SchemaBank, background: Background, rule: Rule, i: int, j: int, *, placed: bool = False
+) -> float:
+    """Log ML(i+j) - log ML(i) - log ML(j) + log of the counts' factor; -inf where the join is not positive definite.
+
+    With `placed` each mean is drawn from the background, not given: see `_placing`.
+    """
     c, d = bank.columns, bank.d
     n_i, n_j = float(c.n[i]), float(c.n[j])
     psi = _joined_scatter(bank, background, rule, i, j)
@@ -84,7 +95,24 @@ def merge_gain(bank: SchemaBank, background: Background, rule: Rule, i: int, j: 
         return log_ml(n, d * math.log(rule.nu0 + n) + _log_det(c.factor[k]))
 
     counts = math.lgamma(n_i + n_j) - math.lgamma(n_i) - math.lgamma(n_j)
-    return log_ml(n_i + n_j, _log_det(factor)) - own(i, n_i) - own(j, n_j) + counts
+    gain = log_ml(n_i + n_j, _log_det(factor)) - own(i, n_i) - own(j, n_j) + counts
+    return gain + _placing(bank, background, rule, (i, j), _log_det(factor)) if placed else gain
+
+
+def _placing(
+    bank: SchemaBank, background: Background, rule: Rule, pair: tuple[int, int], log_det_psi: float
+) -> float:
+    """What a join gains in the density of its means: one is drawn where there were two.
+
+    The marginal likelihood has a normal prior of weight 1 about a schema's own mean; that of its mean is therefore
+    1/sqrt|2 pi Sigma|, however unlikely a schema is just there. Here log p0 takes its place.
+    """
+    c, (i, j) = bank.columns, pair
+    n = c.n[i] + c.n[j]
+    joined = (c.n[i] * c.mean[i] + c.n[j] * c.mean[j]) / n
+    log_det = log_det_psi - bank.d * math.log(rule.nu0 + n) - _log_det(c.factor[i]) - _log_det(c.factor[j])
+    density = background.log_density(np.stack([joined, c.mean[i], c.mean[j]]))
+    return float(density[0] - density[1] - density[2] + 0.5 * (log_det - bank.d * math.log(2 * math.pi)))
 
 
 def _near_pairs(bank: SchemaBank, background: Background, living: list[int]) -> list[tuple[int, int]]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from janus_memory.config import NeocortexSettings
     from janus_memory.neocortex.bank import SchemaBank
 
-__all__ = ["prune_night"]
+__all__ = ["due", "prune_night"]
 
 _SMALL_PER_LARGE = 12
 _DAY_NS = 86_400 * 10**9
@@ -41,8 +41,7 @@ def prune_night(
     """
     c = bank.columns
     living = bank.living
-    over = _grace_is_over(c.large_nights[living], c.small_nights[living], settings)
-    pruned = living[over & (c.n[living] < settings.min_points)]
+    pruned = living[due(bank, settings)[living]]
     oldest = now_ns - round(settings.archive_days * _DAY_NS)
     archived = living[(c.seen[living] < oldest) & ~np.isin(living, pruned)]
     c.archived[archived] = 1
@@ -50,6 +49,13 @@ def prune_night(
     bank.remove(pruned.tolist())
     bank.version += 1
     return len(pruned), len(archived)
+
+
+def due(bank: SchemaBank, settings: NeocortexSettings) -> NDArray[np.bool_]:
+    """Which rows of the bank have too few points and no grace left; bool [size], archived ones are never meant."""
+    c = bank.columns
+    over = _grace_is_over(c.large_nights[: bank.size], c.small_nights[: bank.size], settings)
+    return (c.n[: bank.size] < settings.min_points) & over
 
 
 def _grace_is_over(

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 __all__ = ["Rule"]
 
 ETA_ROBUST, ETA_SPEC = 0.002, 0.01
-# From here on regimes hardly overlap, and the density alone tells them apart.
+COUNT_POWER = 0.5
+# From here on regimes hardly overlap, and a lower threshold tells them apart.
 LARGE_DIMENSION = 32
 
 
@@ -43,9 +44,9 @@ class Rule(NamedTuple):
         """The rule for dimension d; `prior_variance` is tr(S0)/d, of which the floor is 1e-9."""
         robust = settings.mode == "robust"
         eta = (ETA_ROBUST if robust else ETA_SPEC) if settings.eta is None else settings.eta
-        large = d >= LARGE_DIMENSION
-        tau_rel = (0.1 if large else 3.0) if settings.tau_rel is None else settings.tau_rel
-        power = (0.0 if large else 0.5) if settings.count_power is None else settings.count_power
+        default = 1.0 if d >= LARGE_DIMENSION else 5.0
+        tau_rel = default if settings.tau_rel is None else settings.tau_rel
+        power = COUNT_POWER if settings.count_power is None else settings.count_power
         eta_s = min(eta, 1.0 / (8 * d)) if settings.eta_s is None else settings.eta_s
         return cls(
             robust=robust,

@@ -64,8 +64,9 @@ def _plain_robust(x: NDArray[np.float64], b: Background) -> tuple[list[int], lis
     """The robust rule of section 6, read aloud, with its defaults."""
     d = x.shape[1]
     eta, eta_s, nu0 = 0.002, min(0.002, 1 / (8 * d)), 2 * d
-    log_tau, power = (math.log(3), 0.5) if d < 32 else (math.log(0.1), 0)
+    log_tau, power = math.log(5 if d < 32 else 1), 0.5
     log_p0 = np.atleast_1d(multivariate_t(b.m0, b.c0, df=d + 3).logpdf(x))
+    own = multivariate_t(b.m0, 2 * b.s0, df=nu0 + 1).logpdf(b.m0)
     schemas: list[_Plain] = []
     labels = []
     for s, floor in zip(x, log_p0, strict=True):
@@ -74,7 +75,7 @@ def _plain_robust(x: NDArray[np.float64], b: Background) -> tuple[list[int], lis
             n_eff = min(k.n, (2 - eta_s) / eta_s)
             law = multivariate_t(k.mean, (1 + 1 / n_eff) * k.covariance, df=nu0 + n_eff)
             scores.append(law.logpdf(s) + power * math.log(k.n))
-        if not scores or max(scores) < log_tau + floor:
+        if not scores or max(scores) < min(log_tau + floor, own - 1e-9):
             schemas.append(_Plain(1, s.copy(), b.s0.copy()))
             labels.append(len(schemas) - 1)
             continue

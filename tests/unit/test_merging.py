@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import numpy as np
 import pytest
 from scipy.special import multigammaln
+from scipy.stats import multivariate_normal, multivariate_t
 
 from janus_memory.neocortex.background import Background
 from janus_memory.neocortex.bank import SchemaBank
@@ -82,6 +84,42 @@ def test_a_merge_by_hand(n: tuple[int, int], survivor: int) -> None:
     np.testing.assert_allclose(bank.means[0], [0.1 * n[1] / sum(n), 0], atol=1e-15)
     np.testing.assert_allclose(bank.covariances[0], scatter / (rule.nu0 + sum(n)), atol=1e-14)
     assert bank.avg_rewards[0] == pytest.approx((2 * n[0] + 5 * n[1]) / sum(n))
+
+
+def test_a_placed_gain_draws_each_mean_from_the_background() -> None:
+    """log p0(mu) - log N(mu; mu, Sigma) of the join, less those of the two."""
+    bank, background, rule = _two((40, 25), (0.0, 0.3), d=3)
+    e = np.array([0.3, 0, 0])
+    psi = (2 * rule.nu0 + 65) * 0.1 * np.eye(3) - rule.nu0 * background.s0 + 40 * 25 / 65 * np.outer(e, e)
+    placing = 0.0
+    for sign, mean, sigma in (
+        (1, 25 / 65 * e, psi / (rule.nu0 + 65)),
+        (-1, 0 * e, 0.1 * np.eye(3)),
+        (-1, e, 0.1 * np.eye(3)),
+    ):
+        p0 = multivariate_t(background.m0, background.c0, df=6).logpdf(mean)
+        placing += sign * (p0 - multivariate_normal(mean, sigma).logpdf(mean))
+    given = merge_gain(bank, background, rule, 0, 1)
+    assert merge_gain(bank, background, rule, 0, 1, placed=True) - given == pytest.approx(placing, rel=1e-9)
+
+
+@pytest.mark.parametrize(("nights", "min_points", "merged"), [(1, 10, 1), (0, 10, 0), (1, 1, 0)])
+def test_a_splinter_returns_before_it_would_be_pruned(nights: int, min_points: int, merged: int) -> None:
+    """Not before its nights of grace are over, and not where it would stay."""
+    bank, background, rule = _two((400, 1), (0.0, 2.5), d=8)
+    assert (
+        merge_gain(bank, background, rule, 0, 1) < 0 < merge_gain(bank, background, rule, 0, 1, placed=True)
+    )
+    bank.columns.large_nights[:2] = nights
+    settings = msgspec.structs.replace(ROBUST, min_points=min_points)
+    assert merge_night(bank, background, settings) == merged
+
+
+def test_an_outlier_does_not_return() -> None:
+    """Its place far from all is paid for."""
+    bank, background, _ = _two((400, 1), (0.0, 12.0), d=8)
+    bank.columns.large_nights[:2] = 1
+    assert merge_night(bank, background, ROBUST) == 0
 
 
 def test_schemas_that_lie_apart_stay_apart() -> None:
