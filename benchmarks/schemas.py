@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from benchmarks.schema_cases import Found
     from benchmarks.schema_markets import History
 
-SEEDS = (1001, 1002, 1003)
+SEEDS = (3001, 3002, 3003)
 
 
 def main() -> None:

@@ -1,10 +1,11 @@
 """The predictive density of the memory: a Bayesian model average over its tails and its doubt (section 6).
 
-    p(s) = (1 - pi) sum_k (n_k/n) t_min(nu_k, c)(s; mu_k, f Sigma_k) + pi p0(s)
+    p(s) = (1 - pi) m_c(s) + pi/2 (p0(s) + m_4(s)),  m_c(s) = sum_k (n_k/n) t_min(nu_k, c)(s; mu_k, f Sigma'_k)
 
-averaged over c (how heavy the tails of a schema are) and pi (how often nothing known explains a state). The weights
-follow the states as they come, each judged before any schema has learned it. Labels do not depend on them: those
-are the rule's. Archived schemas are still known and count like the others.
+averaged over w (how much wider than S0 a schema is before its own states say so; Sigma' is Sigma with w S0 in the
+place of S0), c (how heavy its tails are) and pi (how often nothing known explains a state). The weights follow the
+states as they come, each judged before any schema has learned it. Labels do not depend on them: those are the
+rule's. Archived schemas are still known and count like the others.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from scipy.special import logsumexp
 
-from janus_memory.neocortex.kernels import squared_distances
+from janus_memory.neocortex.kernels import factorize, squared_distances
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,9 +30,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Density", "schema_scores"]
 
+WIDTHS = (1.25, 1.5, 2.0)
 SHARES = (0.001, 0.02, 0.05, 0.1, 0.2, 0.4)
 _FORGETTING = 1 / 200
 _BLOCK_ROWS = 1024
+# Of a weight before so many states 0.00004 is left: those further back are not judged at all.
+_LATEST = 2_000
+_HEAVY = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,8 @@ class Density:
     """The weights of the average; immutable.
 
     Attributes:
-        log_weights: float64 [5, 6], for c in (4, 8, d, 2 d, inf) and pi in `SHARES`; sums to one as weights.
+        log_weights: float64 [3, 5, 6], for w in `WIDTHS`, c in (4, 8, d, 2 d, inf) and pi in `SHARES`; sums to one as
+            weights.
     """
 
     log_weights: NDArray[np.float64]
@@ -47,10 +53,13 @@ class Density:
     @classmethod
     def uniform(cls) -> Density:
         """Nothing has been seen: all variants are equally likely."""
-        return cls(np.full((5, len(SHARES)), -math.log(5 * len(SHARES))))
+        shape = (len(WIDTHS), 5, len(SHARES))
+        return cls(np.full(shape, -math.log(math.prod(shape))))
 
     def learn(self, bank: SchemaBank, background: Background, x: NDArray[np.float64]) -> Density:
         """The weights after states that the bank has not learned: log w <- (1 - 1/200) log w + log p(x), row by row.
+
+        Of more than 2 000 states the last 2 000 are judged.
 
         Args:
             bank: the schemas; without any nothing is learned.
@@ -60,6 +69,7 @@ class Density:
         if not bank.size or not len(x):
             return self
         log_w = self.log_weights
+        x = x[-_LATEST:]
         for start in range(0, len(x), _BLOCK_ROWS):
             for scores in variants(bank, background, x[start : start + _BLOCK_ROWS]):
                 log_w = (1 - _FORGETTING) * log_w + scores
@@ -73,7 +83,7 @@ class Density:
         if not bank.size:
             return background.log_density(x)
         parts = [
-            logsumexp(self.log_weights + variants(bank, background, x[at : at + _BLOCK_ROWS]), axis=(1, 2))
+            logsumexp(self.log_weights + variants(bank, background, x[at : at + _BLOCK_ROWS]), axis=(1, 2, 3))
             for at in range(0, len(x), _BLOCK_ROWS)
         ]
         return np.concatenate(parts) if parts else np.zeros(0)
@@ -90,37 +100,65 @@ class Density:
 
 def schema_scores(bank: SchemaBank, x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Log t_nu(x; mu, f Sigma) of standardised states [n, d] under every schema, archived or not; float64 [n, size]."""
-    nu, q, log_det = _shared(bank, x)
+    c = bank.columns
+    nu, q, log_det = _shared(bank, c.factor[: bank.size], x)
     return _log_t(q, nu, log_det, bank.d)
 
 
 def variants(bank: SchemaBank, background: Background, x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Log p(s) of every variant; float64 [n, 5, 6]. All share the same Mahalanobis distances."""
-    c, size, d = bank.columns, bank.size, bank.d
-    nu, q, log_det = _shared(bank, x)
-    share = np.log(c.n[:size] / c.n[:size].sum())
+    """Log p(s) of every variant; float64 [n, 3, 5, 6]. Those of one width share the same Mahalanobis distances."""
+    p0 = background.log_density(x)
+    return np.stack([_of_width(bank, background, width, x, p0) for width in WIDTHS], axis=1)
+
+
+def _of_width(
+    bank: SchemaBank, background: Background, width: float, x: NDArray[np.float64], p0: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The variants of one width; float64 [n, 5, 6]. `p0` is log p0 of the states."""
+    n, d = bank.columns.n[: bank.size], bank.d
+    nu, q, log_det = _shared(bank, _widened(bank, background, width), x)
+    share = np.log(n / n.sum())
     tails = np.stack(
         [
             logsumexp(share + _log_t(q, np.minimum(nu, cap), log_det, d), axis=1)
-            for cap in (4.0, 8.0, float(d), 2.0 * d, math.inf)
+            for cap in (_HEAVY, 8.0, float(d), 2.0 * d, math.inf)
         ],
         axis=1,
     )
-    p0 = background.log_density(x)[:, None, None]
+    # A state that no schema explains may still lie nearer to one than to the middle of everything.
+    unknown = np.logaddexp(p0, tails[:, 0])[:, None, None] - math.log(2)
     pi = np.array(SHARES)
-    return cast("NDArray[np.float64]", np.logaddexp(tails[:, :, None] + np.log1p(-pi), p0 + np.log(pi)))
+    return cast("NDArray[np.float64]", np.logaddexp(tails[:, :, None] + np.log1p(-pi), unknown + np.log(pi)))
+
+
+def _widened(bank: SchemaBank, background: Background, width: float) -> NDArray[np.float64]:
+    """Upper factors of the covariances with `width` S0 where the rule has S0; float64 [size, d, d].
+
+    S0 is nu0 / (nu0 + n_eff) of a covariance. It is measured between nearest neighbours, which lie nearer to each
+    other than two states of a regime do. The literal rule has no such share.
+    """
+    c, size = bank.columns, bank.size
+    nu, spread = c.nu[:size], c.spread[:size]
+    known = np.isfinite(nu)
+    share = np.where(known, 1.0 - 1.0 / np.where(known, spread - nu, 1.0), 0.0)
+    covariance = c.covariance[:size] + (width - 1.0) * share[:, None, None] * background.s0
+    factor = np.empty_like(covariance)
+    for k in range(size):
+        if not factorize(covariance[k], factor[k], 0.0):
+            factor[k] = c.factor[k]
+    return factor
 
 
 def _shared(
-    bank: SchemaBank, x: NDArray[np.float64]
+    bank: SchemaBank, factor: NDArray[np.float64], x: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Nu [size], squared distances under f Sigma [n, size] and log det f Sigma [size]."""
     c, size = bank.columns, bank.size
     rows = np.ascontiguousarray(x, np.float64)
     nu = c.nu[:size]
     f = np.where(np.isfinite(nu), c.spread[:size] / nu, 1.0)
-    q = np.stack([squared_distances(c.factor[k], c.mean[k], rows) for k in range(size)], axis=1) / f
-    diagonals = np.diagonal(c.factor[:size], axis1=1, axis2=2)
+    q = np.stack([squared_distances(factor[k], c.mean[k], rows) for k in range(size)], axis=1) / f
+    diagonals = np.diagonal(factor, axis1=1, axis2=2)
     return nu, q, 2.0 * np.log(diagonals).sum(axis=1) + bank.d * np.log(f)
 
 

@@ -47,7 +47,7 @@ class Rule(NamedTuple):
         default = 1.0 if d >= LARGE_DIMENSION else 5.0
         tau_rel = default if settings.tau_rel is None else settings.tau_rel
         power = COUNT_POWER if settings.count_power is None else settings.count_power
-        eta_s = min(eta, 1.0 / (8 * d)) if settings.eta_s is None else settings.eta_s
+        eta_s = min(0.5 * eta if robust else eta, 1.0 / (8 * d)) if settings.eta_s is None else settings.eta_s
         return cls(
             robust=robust,
             eta=eta,

@@ -80,7 +80,7 @@ def test_whiteners_and_distances_are_mahalanobis() -> None:
     """|W e|^2 = e^T (f Sigma)^-1 e, f = 1 + 1/n_eff; the distance is its root over sqrt(d), of the nearest."""
     bank = _filled()
     x = np.random.default_rng(0).normal(size=(20, 4))
-    eta_s = 1 / 500
+    eta_s = 1 / 1000
     squared = np.empty((20, len(bank.ids)))
     for k, (n, mean, covariance) in enumerate(
         zip(bank.num_points, bank.means, bank.covariances, strict=True)

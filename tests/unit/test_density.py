@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from scipy.stats import multivariate_normal, multivariate_t
 from janus_memory.config import NeocortexSettings
 from janus_memory.neocortex.background import Background
 from janus_memory.neocortex.bank import SchemaBank
-from janus_memory.neocortex.density import SHARES, Density, schema_scores, variants
+from janus_memory.neocortex.density import SHARES, WIDTHS, Density, schema_scores, variants
 from tests.unit.schema_rows import ROBUST, SPEC, fitted, night, planted
 
 
@@ -30,17 +31,24 @@ def test_every_variant_is_its_mixture_of_t_densities(d: int) -> None:
     found = variants(bank, background, new)
     p0 = np.atleast_1d(multivariate_t(background.m0, background.c0, df=d + 3).pdf(new))
     share = bank.num_points / bank.num_points.sum()
-    n_cap = (2 - 0.002) / 0.002
-    for i, c in enumerate((4, 8, d, 2 * d, math.inf)):
-        mixed = np.zeros(len(new))
+    assert bank.num_points.max() < 999, "all counts are below the largest effective one"
+
+    def mixed(width: float, c: float) -> np.ndarray:
+        total = np.zeros(len(new))
         for n, mean, covariance, weight in zip(
             bank.num_points.tolist(), bank.means, bank.covariances, share, strict=True
         ):
-            n_eff = min(n, n_cap)
-            law = multivariate_t(mean, (1 + 1 / n_eff) * covariance, df=min(2 * d + n_eff, c))
-            mixed += weight * np.atleast_1d(law.pdf(new))
-        for j, pi in enumerate(SHARES):
-            np.testing.assert_allclose(found[:, i, j], np.log((1 - pi) * mixed + pi * p0), rtol=1e-8)
+            wide = covariance + (width - 1) * 2 * d / (2 * d + n) * background.s0
+            law = multivariate_t(mean, (1 + 1 / n) * wide, df=min(2 * d + n, c))
+            total += weight * np.atleast_1d(law.pdf(new))
+        return total
+
+    for w, width in enumerate(WIDTHS):
+        unknown = (p0 + mixed(width, 4)) / 2
+        for i, c in enumerate((4, 8, d, 2 * d, math.inf)):
+            for j, pi in enumerate(SHARES):
+                wanted = np.log((1 - pi) * mixed(width, c) + pi * unknown)
+                np.testing.assert_allclose(found[:, w, i, j], wanted, rtol=1e-8)
 
 
 def test_the_literal_rule_is_a_mixture_of_normal_densities() -> None:
@@ -53,8 +61,12 @@ def test_the_literal_rule_is_a_mixture_of_normal_densities() -> None:
     np.testing.assert_allclose(schema_scores(bank, new), scores, rtol=1e-8)
     share = np.log(c.n[: bank.size] / c.n[: bank.size].sum())
     p0 = multivariate_t(background.m0, background.c0, df=5).logpdf(new)
-    expected = np.logaddexp(np.log1p(-0.4) + logsumexp(scores + share, axis=1), np.log(0.4) + p0)
-    np.testing.assert_allclose(variants(bank, background, new)[:, 4, 5], expected, rtol=1e-8)
+    known = logsumexp(scores + share, axis=1)
+    heavy = [multivariate_t(c.mean[k], c.covariance[k], df=4).logpdf(new) for k in range(bank.size)]
+    unknown = np.logaddexp(p0, logsumexp(np.stack(heavy, axis=1) + share, axis=1)) - np.log(2)
+    expected = np.logaddexp(np.log1p(-0.4) + known, np.log(0.4) + unknown)
+    for w in range(len(WIDTHS)):
+        np.testing.assert_allclose(variants(bank, background, new)[:, w, 4, 5], expected, rtol=1e-8)
 
 
 def test_the_average_is_a_density() -> None:
@@ -74,7 +86,7 @@ def test_the_average_is_a_density() -> None:
 def test_weights_follow_the_states_with_a_slow_forgetting() -> None:
     """Log w <- (1 - 1/200) log w + log p(x), uniform at the start, however the states are cut."""
     bank, background, new = _memory(3)
-    log_w = np.full((5, 6), -math.log(30))
+    log_w = np.full((3, 5, 6), -math.log(90))
     for scores in variants(bank, background, new):
         log_w = (1 - 1 / 200) * log_w + scores
         log_w -= logsumexp(log_w)
@@ -82,16 +94,42 @@ def test_weights_follow_the_states_with_a_slow_forgetting() -> None:
     np.testing.assert_allclose(whole.log_weights, log_w, rtol=1e-12)
     parts = Density.uniform().learn(bank, background, new[:37]).learn(bank, background, new[37:])
     np.testing.assert_array_equal(parts.log_weights, whole.log_weights)
-    expected = logsumexp(log_w + variants(bank, background, new), axis=(1, 2))
+    expected = logsumexp(log_w + variants(bank, background, new), axis=(1, 2, 3))
     np.testing.assert_allclose(whole.log_density(bank, background, new), expected, rtol=1e-12)
 
 
 def test_states_that_nothing_explains_raise_the_doubt() -> None:
+    """Those near the middle of everything by the share, those far from all by the heaviest tails."""
     bank, background, new = _memory(3)
-    known = np.exp(Density.uniform().learn(bank, background, new).log_weights).sum(axis=0)
-    far = np.exp(Density.uniform().learn(bank, background, new + 6).log_weights).sum(axis=0)
-    assert (known * SHARES).sum() < 0.05
-    assert (far * SHARES).sum() > 0.3
+    known, between, far = (
+        np.exp(Density.uniform().learn(bank, background, x).log_weights).sum(axis=0)
+        for x in (new, background.m0 + 0.02 * new, new + 6)
+    )
+    shares = [float((w.sum(axis=0) * SHARES).sum()) for w in (known, between)]
+    assert shares[0] < 0.05
+    assert shares[1] > 0.3
+    # In three dimensions the third variant, c = d, has the heaviest tails.
+    assert known[2].sum() < 0.1
+    assert far[2].sum() > 0.9
+
+
+def test_only_the_latest_states_are_judged() -> None:
+    """Of 2 100 states the first 100 are left out."""
+    bank, background, new = _memory(2)
+    many = np.tile(new, (21, 1))
+    whole = Density.uniform().learn(bank, background, many)
+    np.testing.assert_array_equal(
+        whole.log_weights, Density.uniform().learn(bank, background, many[100:]).log_weights
+    )
+
+
+def test_the_states_of_wider_regimes_speak_for_the_wider_schemas() -> None:
+    """Young schemas begin with S0, which here is far narrower than their regimes."""
+    bank, background, new = _memory(5)
+    narrow = replace(background, s0=background.s0 / 4)
+    bank.columns.covariance[: bank.size] *= 0.6
+    learned = np.exp(Density.uniform().learn(bank, narrow, new).log_weights).sum(axis=(1, 2))
+    assert learned.argmax() == len(WIDTHS) - 1
 
 
 def test_without_schemas_the_background_speaks_and_nothing_is_learned() -> None:

@@ -87,7 +87,7 @@ def test_a_merge_by_hand(n: tuple[int, int], survivor: int) -> None:
 
 
 def test_a_placed_gain_draws_each_mean_from_the_background() -> None:
-    """log p0(mu) - log N(mu; mu, Sigma) of the join, less those of the two."""
+    """Log p0(mu) - log N(mu; mu, Sigma) of the join, less those of the two."""
     bank, background, rule = _two((40, 25), (0.0, 0.3), d=3)
     e = np.array([0.3, 0, 0])
     psi = (2 * rule.nu0 + 65) * 0.1 * np.eye(3) - rule.nu0 * background.s0 + 40 * 25 / 65 * np.outer(e, e)
