@@ -117,7 +117,7 @@ class RayWorkers:
 
     def score(self, view: BankView, blocks: Sequence[NDArray[np.float64]]) -> list[BlockScores] | None:
         """Bounds of blocks of states, dealt to the schema shards in turn; None where schemas are too few for that."""
-        if len(view.mean) < self._settings.ray.shard_min_schemas:
+        if len(view.offset) < self._settings.ray.shard_min_schemas:
             return None
         return ask_shards(self._shards, ray.put(view), blocks, _result)
 
