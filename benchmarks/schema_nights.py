@@ -112,8 +112,8 @@ def _judged(  # noqa: PLR0917  (the memory, the night and the rule)
 ) -> Density:
     """The density after the night's states, judged before they are learned; the first night holds some out."""
     if bank.size:
-        return density.learn(bank, background, x)
+        return density.learn(bank, background, x, settings.neighbour_gap)
     out = held_out(time)
     shadow = SchemaBank.empty(x.shape[1])
     _night(shadow, background, x[~out], time[~out], settings)
-    return density.learn(shadow, background, x[out])
+    return density.learn(shadow, background, x[out], settings.neighbour_gap)

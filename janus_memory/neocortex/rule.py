@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 __all__ = ["Rule"]
 
 ETA_ROBUST, ETA_SPEC = 0.002, 0.01
-COUNT_POWER = 0.5
+COUNT_POWER = 0.35
 # From here on regimes hardly overlap, and a lower threshold tells them apart.
 LARGE_DIMENSION = 32
 
@@ -44,7 +44,7 @@ class Rule(NamedTuple):
         """The rule for dimension d; `prior_variance` is tr(S0)/d, of which the floor is 1e-9."""
         robust = settings.mode == "robust"
         eta = (ETA_ROBUST if robust else ETA_SPEC) if settings.eta is None else settings.eta
-        default = 1.0 if d >= LARGE_DIMENSION else 5.0
+        default = 1.0 if d >= LARGE_DIMENSION else 3.0
         tau_rel = default if settings.tau_rel is None else settings.tau_rel
         power = COUNT_POWER if settings.count_power is None else settings.count_power
         eta_s = min(0.5 * eta if robust else eta, 1.0 / (8 * d)) if settings.eta_s is None else settings.eta_s

@@ -408,7 +408,9 @@ def test_the_threshold_comes_from_states_that_were_new_when_measured(settings: S
     expected = np.concatenate([first.knowledge.calibration, tonight])
     assert second.knowledge.calibration.tolist() == expected.tolist()
     x = first.knowledge.scale.standardise(rows.sorted().state)
-    density = first.knowledge.density.learn(first.knowledge.bank, first.knowledge.background, x)
+    density = first.knowledge.density.learn(
+        first.knowledge.bank, first.knowledge.background, x, settings.neocortex.neighbour_gap
+    )
     assert second.knowledge.density.log_weights.tolist() == density.log_weights.tolist()
     assert np.ptp(first.knowledge.density.log_weights) > 0
     threshold = AnomalyModel.load(

@@ -84,15 +84,15 @@ def test_the_average_is_a_density() -> None:
 
 
 def test_weights_follow_the_states_with_a_slow_forgetting() -> None:
-    """Log w <- (1 - 1/200) log w + log p(x), uniform at the start, however the states are cut."""
+    """Log w <- (1 - 1/200) log w + log p(x) / gap, uniform at the start, however the states are cut."""
     bank, background, new = _memory(3)
     log_w = np.full((3, 5, 6), -math.log(90))
     for scores in variants(bank, background, new):
-        log_w = (1 - 1 / 200) * log_w + scores
+        log_w = (1 - 1 / 200) * log_w + scores / 7
         log_w -= logsumexp(log_w)
-    whole = Density.uniform().learn(bank, background, new)
+    whole = Density.uniform().learn(bank, background, new, 7)
     np.testing.assert_allclose(whole.log_weights, log_w, rtol=1e-12)
-    parts = Density.uniform().learn(bank, background, new[:37]).learn(bank, background, new[37:])
+    parts = Density.uniform().learn(bank, background, new[:37], 7).learn(bank, background, new[37:], 7)
     np.testing.assert_array_equal(parts.log_weights, whole.log_weights)
     expected = logsumexp(log_w + variants(bank, background, new), axis=(1, 2, 3))
     np.testing.assert_allclose(whole.log_density(bank, background, new), expected, rtol=1e-12)
@@ -109,7 +109,7 @@ def test_states_that_nothing_explains_raise_the_doubt() -> None:
     assert shares[0] < 0.05
     assert shares[1] > 0.3
     # In three dimensions the third variant, c = d, has the heaviest tails.
-    assert known[2].sum() < 0.1
+    assert known[2].sum() < 0.2
     assert far[2].sum() > 0.9
 
 

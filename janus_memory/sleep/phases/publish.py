@@ -193,7 +193,7 @@ def _calibration(
         bank, new = known.bank, ground.scale.standardise(pool.rows.state[pool.new])
         tonight = done.distances
     distances = np.concatenate([earlier, tonight])[-night.settings.atlas.calibration_rows :]
-    return distances, density.learn(bank, ground.background, new)
+    return distances, density.learn(bank, ground.background, new, night.settings.neocortex.neighbour_gap)
 
 
 def _write_anomalies(
