@@ -3,7 +3,8 @@
 They are compiled by numba without fastmath, without threads and without BLAS, so that the same inputs
 give the same bytes in every process of a machine. A covariance is held with its upper Cholesky factor U
 (Sigma = U^T U): Mahalanobis distances are forward substitutions, updates are rank-one, densities stay in
-the log domain and no inverse is formed. The factor is computed afresh every `REFRESH_EVERY` updates.
+the log domain and no inverse decides anything: that of a factor's leading rows serves the bounds below, with what it may be
+wrong by taken off. The factor is computed afresh every `REFRESH_EVERY` updates.
 
 A state is first measured in its leading `prefix` dimensions against all schemas, 64 states at a time and in float32, with
 all that rounding may have done taken off: that bounds each score from above. Whoever can still be best is then scored by the row

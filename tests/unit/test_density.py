@@ -100,7 +100,8 @@ def test_weights_follow_the_states_with_a_slow_forgetting() -> None:
 
 def test_states_that_nothing_explains_raise_the_doubt() -> None:
     """Those near the middle of everything by the share, those far from all by the heaviest tails."""
-    bank, background, new = _memory(3)
+    # A rule of its own, because what the weights are after so few states depends on the schemas, not on the density alone.
+    bank, background, new = _memory(3, NeocortexSettings(count_power=0.5, tau_rel=5.0))
     known, between, far = (
         np.exp(Density.uniform().learn(bank, background, x).log_weights).sum(axis=0)
         for x in (new, background.m0 + 0.02 * new, new + 6)
@@ -109,7 +110,7 @@ def test_states_that_nothing_explains_raise_the_doubt() -> None:
     assert shares[0] < 0.05
     assert shares[1] > 0.3
     # In three dimensions the third variant, c = d, has the heaviest tails.
-    assert known[2].sum() < 0.2
+    assert known[2].sum() < 0.1
     assert far[2].sum() > 0.9
 
 
