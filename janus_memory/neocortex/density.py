@@ -2,10 +2,10 @@
 
     p(s) = (1 - pi) m_c(s) + pi/2 (p0(s) + m_4(s)),  m_c(s) = sum_k (n_k/n) t_min(nu_k, c)(s; mu_k, f Sigma'_k)
 
-averaged over w (how much wider than S0 a schema is before its own states say so; Sigma' is Sigma with w S0 in the
-place of S0), c (how heavy its tails are) and pi (how often nothing known explains a state). The weights follow the
-states as they come, each judged before any schema has learned it. Labels do not depend on them: those are the
-rule's. Archived schemas are still known and count like the others.
+averaged over S0' (what a schema is before its own states say so; Sigma' is Sigma with S0' in the place of S0), c (how
+heavy its tails are) and pi (how often nothing known explains a state). The weights follow the states as they come, each
+judged before any schema has learned it. Labels do not depend on them: those are the rule's. Archived schemas are
+still known and count like the others.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Density", "schema_scores"]
 
-WIDTHS = (1.25, 1.5, 2.0)
+# S0' = w S0 where features move together in every regime, w diag(S0) where each regime turns them its own way.
+PRIORS = ((2.0, False), (1.25, True), (1.5, True))
 SHARES = (0.001, 0.02, 0.05, 0.1, 0.2, 0.4)
 _FORGETTING = 1 / 200
 _BLOCK_ROWS = 1024
-# Of a weight before so many states 0.00004 is left: those further back are not judged at all.
 _LATEST = 2_000
 _HEAVY = 4.0
 
@@ -44,7 +44,7 @@ class Density:
     """The weights of the average; immutable.
 
     Attributes:
-        log_weights: float64 [3, 5, 6], for w in `WIDTHS`, c in (4, 8, d, 2 d, inf) and pi in `SHARES`; sums to one as
+        log_weights: float64 [3, 5, 6], for S0' in `PRIORS`, c in (4, 8, d, 2 d, inf) and pi in `SHARES`; sums to one as
             weights.
     """
 
@@ -53,16 +53,16 @@ class Density:
     @classmethod
     def uniform(cls) -> Density:
         """Nothing has been seen: all variants are equally likely."""
-        shape = (len(WIDTHS), 5, len(SHARES))
+        shape = (len(PRIORS), 5, len(SHARES))
         return cls(np.full(shape, -math.log(math.prod(shape))))
 
     def learn(
         self, bank: SchemaBank, background: Background, x: NDArray[np.float64], gap: int = 1
     ) -> Density:
-        """The weights after states that the bank has not learned, row by row: log w <- (1 - 1/200) log w + log p(x) / gap.
+        """The weights after states that the bank has not learned: log w <- (1 - 1/(200 gap)) log w + log p(x) / gap.
 
-        Of more than 2 000 states the last 2 000 are judged. States nearer in time than the gap repeat each other: counted
-        in full, two hundred of them would settle on the variant that fits the last few weeks alone.
+        States nearer in time than the gap repeat each other, so `gap` of them count as one: the rule's two hundred are
+        two hundred that differ. Of more than 2 000 states the last 2 000 are judged.
 
         Args:
             bank: the schemas; without any nothing is learned.
@@ -72,11 +72,11 @@ class Density:
         """
         if not bank.size or not len(x):
             return self
-        log_w = self.log_weights
+        log_w, gap = self.log_weights, max(gap, 1)
         x = x[-_LATEST:]
         for start in range(0, len(x), _BLOCK_ROWS):
             for scores in variants(bank, background, x[start : start + _BLOCK_ROWS]):
-                log_w = (1 - _FORGETTING) * log_w + scores / max(gap, 1)
+                log_w = (1 - _FORGETTING / gap) * log_w + scores / gap
                 log_w = log_w - logsumexp(log_w)
         return Density(np.asarray(log_w))
 
@@ -110,17 +110,21 @@ def schema_scores(bank: SchemaBank, x: NDArray[np.float64]) -> NDArray[np.float6
 
 
 def variants(bank: SchemaBank, background: Background, x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Log p(s) of every variant; float64 [n, 3, 5, 6]. Those of one width share the same Mahalanobis distances."""
+    """Log p(s) of every variant; float64 [n, 3, 5, 6]. Those of one prior share the same Mahalanobis distances."""
     p0 = background.log_density(x)
-    return np.stack([_of_width(bank, background, width, x, p0) for width in WIDTHS], axis=1)
+    return np.stack([_of_prior(bank, background, prior, x, p0) for prior in PRIORS], axis=1)
 
 
-def _of_width(
-    bank: SchemaBank, background: Background, width: float, x: NDArray[np.float64], p0: NDArray[np.float64]
+def _of_prior(
+    bank: SchemaBank,
+    background: Background,
+    prior: tuple[float, bool],
+    x: NDArray[np.float64],
+    p0: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """The variants of one width; float64 [n, 5, 6]. `p0` is log p0 of the states."""
+    """The variants of one S0'; float64 [n, 5, 6]. `p0` is log p0 of the states."""
     n, d = bank.columns.n[: bank.size], bank.d
-    nu, q, log_det = _shared(bank, _widened(bank, background, width), x)
+    nu, q, log_det = _shared(bank, _factors(bank, background, prior), x)
     share = np.log(n / n.sum())
     tails = np.stack(
         [
@@ -135,17 +139,20 @@ def _of_width(
     return cast("NDArray[np.float64]", np.logaddexp(tails[:, :, None] + np.log1p(-pi), unknown + np.log(pi)))
 
 
-def _widened(bank: SchemaBank, background: Background, width: float) -> NDArray[np.float64]:
-    """Upper factors of the covariances with `width` S0 where the rule has S0; float64 [size, d, d].
+def _factors(bank: SchemaBank, background: Background, prior: tuple[float, bool]) -> NDArray[np.float64]:
+    """Upper factors of the covariances with S0' where the rule has S0; float64 [size, d, d].
 
     S0 is nu0 / (nu0 + n_eff) of a covariance. It is measured between nearest neighbours, which lie nearer to each
-    other than two states of a regime do. The literal rule has no such share.
+    other than two states of a regime do: hence the widths. The literal rule has no such share.
     """
+    width, diagonal = prior
+    s0 = background.s0
+    wanted = width * (np.diag(np.diag(s0)) if diagonal else s0)
     c, size = bank.columns, bank.size
     nu, spread = c.nu[:size], c.spread[:size]
     known = np.isfinite(nu)
     share = np.where(known, 1.0 - 1.0 / np.where(known, spread - nu, 1.0), 0.0)
-    covariance = c.covariance[:size] + (width - 1.0) * share[:, None, None] * background.s0
+    covariance = c.covariance[:size] + share[:, None, None] * (wanted - s0)
     factor = np.empty_like(covariance)
     for k in range(size):
         if not factorize(covariance[k], factor[k], 0.0):

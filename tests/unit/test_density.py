@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from scipy.stats import multivariate_normal, multivariate_t
 from janus_memory.config import NeocortexSettings
 from janus_memory.neocortex.background import Background
 from janus_memory.neocortex.bank import SchemaBank
-from janus_memory.neocortex.density import SHARES, WIDTHS, Density, schema_scores, variants
+from janus_memory.neocortex.density import PRIORS, SHARES, Density, schema_scores, variants
 from tests.unit.schema_rows import ROBUST, SPEC, fitted, night, planted
 
 
@@ -33,21 +32,22 @@ def test_every_variant_is_its_mixture_of_t_densities(d: int) -> None:
     share = bank.num_points / bank.num_points.sum()
     assert bank.num_points.max() < 999, "all counts are below the largest effective one"
 
-    def mixed(width: float, c: float) -> np.ndarray:
+    def mixed(s0: np.ndarray, c: float) -> np.ndarray:
         total = np.zeros(len(new))
         for n, mean, covariance, weight in zip(
             bank.num_points.tolist(), bank.means, bank.covariances, share, strict=True
         ):
-            wide = covariance + (width - 1) * 2 * d / (2 * d + n) * background.s0
+            wide = covariance + 2 * d / (2 * d + n) * (s0 - background.s0)
             law = multivariate_t(mean, (1 + 1 / n) * wide, df=min(2 * d + n, c))
             total += weight * np.atleast_1d(law.pdf(new))
         return total
 
-    for w, width in enumerate(WIDTHS):
-        unknown = (p0 + mixed(width, 4)) / 2
+    for w, (width, diagonal) in enumerate(PRIORS):
+        s0 = width * background.s0 * (np.eye(d) if diagonal else 1.0)
+        unknown = (p0 + mixed(s0, 4)) / 2
         for i, c in enumerate((4, 8, d, 2 * d, math.inf)):
             for j, pi in enumerate(SHARES):
-                wanted = np.log((1 - pi) * mixed(width, c) + pi * unknown)
+                wanted = np.log((1 - pi) * mixed(s0, c) + pi * unknown)
                 np.testing.assert_allclose(found[:, w, i, j], wanted, rtol=1e-8)
 
 
@@ -65,7 +65,7 @@ def test_the_literal_rule_is_a_mixture_of_normal_densities() -> None:
     heavy = [multivariate_t(c.mean[k], c.covariance[k], df=4).logpdf(new) for k in range(bank.size)]
     unknown = np.logaddexp(p0, logsumexp(np.stack(heavy, axis=1) + share, axis=1)) - np.log(2)
     expected = np.logaddexp(np.log1p(-0.4) + known, np.log(0.4) + unknown)
-    for w in range(len(WIDTHS)):
+    for w in range(len(PRIORS)):
         np.testing.assert_allclose(variants(bank, background, new)[:, w, 4, 5], expected, rtol=1e-8)
 
 
@@ -84,11 +84,11 @@ def test_the_average_is_a_density() -> None:
 
 
 def test_weights_follow_the_states_with_a_slow_forgetting() -> None:
-    """Log w <- (1 - 1/200) log w + log p(x) / gap, uniform at the start, however the states are cut."""
+    """Log w <- (1 - 1/(200 gap)) log w + log p(x) / gap, uniform at the start, however the states are cut."""
     bank, background, new = _memory(3)
     log_w = np.full((3, 5, 6), -math.log(90))
     for scores in variants(bank, background, new):
-        log_w = (1 - 1 / 200) * log_w + scores / 7
+        log_w = (1 - 1 / (200 * 7)) * log_w + scores / 7
         log_w -= logsumexp(log_w)
     whole = Density.uniform().learn(bank, background, new, 7)
     np.testing.assert_allclose(whole.log_weights, log_w, rtol=1e-12)
@@ -124,13 +124,22 @@ def test_only_the_latest_states_are_judged() -> None:
     )
 
 
-def test_the_states_of_wider_regimes_speak_for_the_wider_schemas() -> None:
-    """Young schemas begin with S0, which here is far narrower than their regimes."""
-    bank, background, new = _memory(5)
-    narrow = replace(background, s0=background.s0 / 4)
-    bank.columns.covariance[: bank.size] *= 0.6
-    learned = np.exp(Density.uniform().learn(bank, narrow, new).log_weights).sum(axis=(1, 2))
-    assert learned.argmax() == len(WIDTHS) - 1
+@pytest.mark.parametrize("diagonal", [False, True])
+def test_the_states_choose_what_a_schema_is_before_its_own_states_say_so(*, diagonal: bool) -> None:
+    """Regimes that all share one shape speak for S0 whole, those that each have their own for its diagonal."""
+    rng = np.random.default_rng(4)
+    d, n_regimes = 6, 40
+    turn = [np.linalg.qr(rng.normal(size=(d, d)))[0] for _ in range(n_regimes if diagonal else 1)]
+    spread = np.array([3.0, 1.0, 0.5, 0.3, 0.2, 0.1])
+    centre = 8 * rng.normal(size=(n_regimes, d))
+    which = rng.integers(0, n_regimes, 1_000)
+    noise = rng.normal(size=(1_000, d)) * spread
+    x = np.stack([centre[k] + turn[k % len(turn)] @ e for k, e in zip(which, noise, strict=True)])
+    bank, background = fitted(x[:500])
+    night(bank, background, x[:500])
+    weights = np.exp(Density.uniform().learn(bank, background, x[500:]).log_weights).sum(axis=(1, 2))
+    of_diagonals = sum(w for w, (_, is_diagonal) in zip(weights, PRIORS, strict=True) if is_diagonal)
+    assert (of_diagonals > 0.9) if diagonal else (of_diagonals < 0.1)
 
 
 def test_without_schemas_the_background_speaks_and_nothing_is_learned() -> None:
