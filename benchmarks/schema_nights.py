@@ -9,10 +9,11 @@ import numpy as np
 
 from janus_memory.neocortex.background import Background
 from janus_memory.neocortex.bank import SchemaBank
-from janus_memory.neocortex.consolidation import consolidate
+from janus_memory.neocortex.consolidation import Rows, consolidate
 from janus_memory.neocortex.density import Density
 from janus_memory.neocortex.merging import merge_night
 from janus_memory.neocortex.pruning import prune_night
+from janus_memory.neocortex.reassignment import reassign_night
 from janus_memory.sleep.phases.tidy import SMALL_NIGHT, held_out
 
 if TYPE_CHECKING:
@@ -84,22 +85,14 @@ def _night(
     settings: NeocortexSettings,
 ) -> NDArray[np.bytes_]:
     """One night; the ids the states were given."""
-    n = len(x)
+    rows = Rows(x, np.zeros(len(x)), time, np.ones(len(x), np.bool_))
     result = consolidate(
-        bank,
-        background,
-        x,
-        np.zeros(n),
-        time,
-        np.ones(n, np.bool_),
-        settings,
-        None,
-        f"{int(time[-1])}",
-        "benchmark",
+        bank, background, x, rows.reward, time, rows.passed, settings, None, f"{int(time[-1])}", "benchmark"
     )
+    labels = reassign_night(bank, background, rows, result.labels, settings)
     merge_night(bank, background, settings)
-    prune_night(bank, int(time[-1]) + 1, small_night=n < SMALL_NIGHT, settings=settings)
-    return np.asarray(result.ids[result.labels])
+    prune_night(bank, int(time[-1]) + 1, small_night=len(x) < SMALL_NIGHT, settings=settings)
+    return np.asarray(result.ids[labels])
 
 
 def _judged(  # noqa: PLR0917  (the memory, the night and the rule)

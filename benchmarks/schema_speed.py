@@ -19,9 +19,10 @@ from benchmarks.turns import in_turn, per_second
 from janus_memory.config import NeocortexSettings
 from janus_memory.neocortex.background import Background
 from janus_memory.neocortex.bank import SchemaBank
-from janus_memory.neocortex.consolidation import consolidate
+from janus_memory.neocortex.consolidation import Rows, consolidate
 from janus_memory.neocortex.merging import merge_night
 from janus_memory.neocortex.pruning import prune_night
+from janus_memory.neocortex.reassignment import reassign_night
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -114,26 +115,31 @@ def _learned(x: NDArray[np.float64]) -> tuple[SchemaBank, Background]:
     """The bank after one night of these rows, of which the first 2 000 are the warm-up."""
     background = Background.fit(x[:_WARMUP], np.arange(min(_WARMUP, len(x))) * _SECOND, _SETTINGS)
     bank = SchemaBank.empty(x.shape[1])
-    _walk(bank, background, x, 0)
+    rows, labels = _walk(bank, background, x, 0)
+    reassign_night(bank, background, rows, labels, _SETTINGS)
     merge_night(bank, background, _SETTINGS)
     prune_night(bank, len(x) * _SECOND, small_night=False, settings=NeocortexSettings(prune_grace=0))
     return bank, background
 
 
-def _walk(bank: SchemaBank, background: Background, x: NDArray[np.float64], start: int) -> None:
+def _walk(
+    bank: SchemaBank, background: Background, x: NDArray[np.float64], start: int
+) -> tuple[Rows, NDArray[np.intp]]:
     n = len(x)
-    consolidate(
+    rows = Rows(x, np.zeros(n), (start + np.arange(n)) * _SECOND, np.ones(n, np.bool_))
+    result = consolidate(
         bank,
         background,
-        x,
-        np.zeros(n),
-        (start + np.arange(n)) * _SECOND,
-        np.ones(n, np.bool_),
+        rows.x,
+        rows.reward,
+        rows.timestamp,
+        rows.passed,
         _SETTINGS,
         None,
         f"from {start}",
         "benchmark",
     )
+    return rows, result.labels
 
 
 def _learning(

@@ -118,7 +118,7 @@ class Rows:
     timestamp: NDArray[np.int64]
     passed: NDArray[np.bool_]
 
-    def take(self, part: slice) -> Rows:
+    def take(self, part: slice | NDArray[np.bool_]) -> Rows:
         """Some of the rows."""
         return Rows(self.x[part], self.reward[part], self.timestamp[part], self.passed[part])
 

@@ -41,6 +41,7 @@ __all__ = [
     "refresh",
     "squared_distance",
     "squared_distances",
+    "update_rates",
     "walk",
     "whitener",
 ]
@@ -361,7 +362,7 @@ def _bounds(near: F8, terms: tuple[float, float], offset: float, out: F8) -> Non
 
 @_nominating
 def loosened(near: F8, moved: float, rates: tuple[float, float, float]) -> None:
-    """Make lower bounds of squared distances hold for a schema that was moved by (a, b, c), see `_rates`.
+    """Make lower bounds of squared distances hold for a schema that was moved by (a, b, c), see `update_rates`.
 
     With e = s - mu and `moved` at least its squared distance, Sigma' <= (1 - b + c moved) Sigma, and in its metric the mean
     has moved by at most a sqrt(moved).
@@ -422,7 +423,7 @@ def _rank_one(factor: F8, v: F8, keep: float) -> None:
 
 
 @_compiled
-def _rates(n: float, rule: Rule) -> tuple[float, float, float]:
+def update_rates(n: float, rule: Rule) -> tuple[float, float, float]:
     """(a, b, c) of the update mu + a e, (1 - b) Sigma + c e e^T of a schema of n points (E21, E22)."""
     if not rule.robust:
         return rule.eta, rule.eta, rule.eta
@@ -435,7 +436,7 @@ def _rates(n: float, rule: Rule) -> tuple[float, float, float]:
 def _update(c: Columns, k: int, x: F8, reward: float, time: int, rule: Rule, work: F8) -> None:  # noqa: PLR0917  (a kernel takes its arrays one by one)
     """Move schema k toward x: (E21, E22) with the rates of `rule`. Below its diagonal the covariance is left as it was."""
     d = x.size
-    a, b, weight = _rates(c.n[k], rule)
+    a, b, weight = update_rates(c.n[k], rule)
     mean = c.mean[k]
     covariance = c.covariance[k]
     factor = c.factor[k]
@@ -626,7 +627,7 @@ def _learn(  # noqa: PLR0917  (a kernel takes its arrays one by one)
     """Update schema k by a state of this score, and its bounds."""
     d = x.size
     moved = _limit(score, d, c.nu[k], c.spread[k], c.offset[k])
-    rates = _rates(c.n[k], rule)
+    rates = update_rates(c.n[k], rule)
     _update(c, k, x, reward, time, rule, work)
     block.moved[k] = 1
     block.fresh[k] = 0

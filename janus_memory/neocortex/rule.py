@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Rule"]
 
-ETA_ROBUST, ETA_SPEC = 0.002, 0.01
+ETA_ROBUST, ETA_SPEC = 0.001, 0.01
 COUNT_POWER = 0.35
 # From here on regimes hardly overlap, and a lower threshold tells them apart.
 LARGE_DIMENSION = 32

@@ -11,8 +11,10 @@ import numpy as np
 from janus_memory.atlas.anomaly import AnomalyModel
 from janus_memory.hippocampus.separation import Separation
 from janus_memory.neocortex.bank import SchemaBank
+from janus_memory.neocortex.consolidation import Rows
 from janus_memory.neocortex.consolidation import consolidate as walk
 from janus_memory.neocortex.gates import RecallGate, episode_index, logic_gate, pass_rates, passes
+from janus_memory.neocortex.reassignment import reassign_night
 from janus_memory.neocortex.relaxed import consolidate_relaxed
 from janus_memory.sleep.memory import note, prefixed
 from janus_memory.sleep.phases.replay import problem_of
@@ -21,7 +23,6 @@ from janus_memory.store.arrays import subtree
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from janus_memory.neocortex.consolidation import ConsolidationResult
     from janus_memory.sleep.learning import Learning
     from janus_memory.sleep.night import Night
     from janus_memory.sleep.phases.freeze import Ground, Pool
@@ -102,12 +103,14 @@ def consolidate(
     logic = _logic(night, pool)[pool.open]
     passed = passes(recall, logic, settings.neocortex)
     bank = bank_before(night)
-    states = (bank, ground.background, x, rows.reward.astype(np.float64), rows.timestamp, passed)
+    given = Rows(x, rows.reward.astype(np.float64), rows.timestamp, passed)
+    states = (bank, ground.background, given.x, given.reward, given.timestamp, given.passed)
     origin = (night.session_id, night.spec.name)
     if settings.neocortex.assignment == "relaxed":
         result = consolidate_relaxed(*states, settings.neocortex, night.workers.form_schemas, *origin)
     else:
         result = walk(*states, settings.neocortex, night.workers.score, *origin)
+    labels = reassign_night(bank, ground.background, given, result.labels, settings.neocortex)
     taken = rows.take(passed)
     gates = (recall * logic)[passed].astype(np.float32)
     slow = learning.consolidate(replayed.slow, replayed.fast, problem_of(night, taken, scale), gates)
@@ -123,10 +126,11 @@ def consolidate(
         metrics={
             **metrics,
             **{f"pass_rate_{name}": rate for name, rate in rates.items()},
-            **_rates_by_schema(result, passed),
+            **_rates_by_schema(result.ids, labels, passed),
             **flags,
             **({"recall_gate_accuracy": fit.accuracy} if fit.n_rows else {}),
             "rows_open": float(len(rows)),
+            "rows_reassigned": float((labels != result.labels).sum()),
             "rows_consolidated": float(passed.sum()),
             "rows_rejected": float((~passed).sum()),
         },
@@ -156,11 +160,13 @@ def _logic(night: Night, pool: Pool) -> NDArray[np.float64]:
     return logic_gate(episode_index(pool.rows), truths, night.rules.weights, night.rules.quantifiers)
 
 
-def _rates_by_schema(result: ConsolidationResult, passed: NDArray[np.bool_]) -> dict[str, float]:
+def _rates_by_schema(
+    ids: NDArray[np.bytes_], labels: NDArray[np.intp], passed: NDArray[np.bool_]
+) -> dict[str, float]:
     """Pass rate of the rows of each schema by its id before the night's merging: a gate can starve a regime."""
     rates = {
-        f"pass_rate_schema_{result.ids[label].decode()}": float(passed[result.labels == label].mean())
-        for label in np.unique(result.labels[result.labels >= 0])
+        f"pass_rate_schema_{ids[label].decode()}": float(passed[labels == label].mean())
+        for label in np.unique(labels[labels >= 0])
     }
     return {
         **rates,

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from janus_memory.neocortex.consolidation import Rows
 from janus_memory.neocortex.consolidation import consolidate as walk
 from janus_memory.neocortex.merging import merge_night
 from janus_memory.neocortex.pruning import prune_night
+from janus_memory.neocortex.reassignment import reassign_night
 from janus_memory.sleep.phases.consolidate import bank_before
 
 if TYPE_CHECKING:
@@ -58,18 +60,20 @@ def held_out_states(
     rows = pool.rows.take(pool.open)
     x, out = ground.scale.standardise(rows.state), held_out(rows.timestamp)
     shadow = bank_before(night)
-    learned = rows.take(~out)
-    walk(
+    whole = Rows(x, rows.reward.astype(np.float64), rows.timestamp, passed)
+    learned, settings = whole.take(~out), night.settings.neocortex
+    result = walk(
         shadow,
         ground.background,
-        x[~out],
-        learned.reward.astype(np.float64),
+        learned.x,
+        learned.reward,
         learned.timestamp,
-        passed[~out],
-        night.settings.neocortex,
+        learned.passed,
+        settings,
         night.workers.score,
         night.session_id,
         night.spec.name,
     )
+    reassign_night(shadow, ground.background, learned, result.labels, settings)
     tidy(night, shadow, ground.background, pool)
     return shadow, x[out]
