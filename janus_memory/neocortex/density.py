@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from scipy.special import logsumexp
 
+from janus_memory.errors import CheckpointError
 from janus_memory.neocortex.kernels import factorize, squared_distances
 
 if TYPE_CHECKING:
@@ -98,8 +99,19 @@ class Density:
 
     @classmethod
     def restore(cls, arrays: Mapping[str, NDArray[np.generic]]) -> Density:
-        """The inverse of `snapshot`."""
-        return cls(np.array(arrays["log_weights"], np.float64))
+        """The inverse of `snapshot`.
+
+        Raises:
+            CheckpointError: weights of other variants than these.
+        """
+        log_weights = np.array(arrays["log_weights"], np.float64)
+        wanted = cls.uniform().log_weights.shape
+        if log_weights.shape != wanted:
+            raise CheckpointError(
+                f"the density's weights have shape {log_weights.shape}, expected {wanted}: other code wrote them; nothing "
+                "was restored; start with an empty state folder, or go back to that code"
+            )
+        return cls(log_weights)
 
 
 def schema_scores(bank: SchemaBank, x: NDArray[np.float64]) -> NDArray[np.float64]:

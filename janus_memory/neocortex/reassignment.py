@@ -3,7 +3,7 @@
 A schema of a few states is wide, and takes in states of regimes that nobody knows yet; the walk never asks again. After
 the walk each of tonight's states that a schema met among its first nu0 is scored once more: by its own schema as it
 would be without the state, by all others as they are (E16). Where another is better the state goes over to it, with
-its share in mean, covariance, count and reward.
+its share in mean, covariance, count and reward. What moved may let others move: up to three rounds.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["reassign_night"]
 
+_ROUNDS = 3
+
 
 def reassign_night(
     bank: SchemaBank, background: Background, rows: Rows, labels: Labels, settings: NeocortexSettings
@@ -37,7 +39,7 @@ def reassign_night(
     """Move tonight's early states of young schemas to where they belong, in place; the labels after that.
 
     Below `LARGE_DIMENSION` regimes overlap, and their states would only change sides: nothing is done there, nor in mode
-    spec. All scores are taken before the first state moves.
+    spec. All scores of a round are taken before its first state moves.
 
     Args:
         bank: the schemas right after the walk.
@@ -49,6 +51,17 @@ def reassign_night(
     rule = Rule.resolve(settings, bank.d, float(np.trace(background.s0)) / bank.d)
     if not rule.robust or bank.d < LARGE_DIMENSION:
         return labels
+    after = labels
+    for _ in range(_ROUNDS):
+        before = after
+        after = _round(bank, rule, rows, before)
+        if (after == before).all():
+            break
+    return after
+
+
+def _round(bank: SchemaBank, rule: Rule, rows: Rows, labels: Labels) -> Labels:
+    """The labels after each early state has been asked once; no schema is emptied."""
     early = _early(bank, rule, np.where(rows.passed, labels, -1))
     x, own = rows.x[early], labels[early]
     best = _best(bank, x, own, _without_themselves(bank, rule, x, own))

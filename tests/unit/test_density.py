@@ -11,6 +11,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, multivariate_t
 
 from janus_memory.config import NeocortexSettings
+from janus_memory.errors import CheckpointError
 from janus_memory.neocortex.background import Background
 from janus_memory.neocortex.bank import SchemaBank
 from janus_memory.neocortex.density import PRIORS, SHARES, Density, schema_scores, variants
@@ -160,3 +161,8 @@ def test_restore_is_the_inverse_of_snapshot() -> None:
     bank, background, new = _memory(2)
     density = Density.uniform().learn(bank, background, new)
     np.testing.assert_array_equal(Density.restore(density.snapshot()).log_weights, density.log_weights)
+
+
+def test_weights_of_other_variants_are_refused_by_name() -> None:
+    with pytest.raises(CheckpointError, match=r"density's weights have shape \(5, 6\), expected \(3, 5, 6\)"):
+        Density.restore({"log_weights": np.zeros((5, 6))})

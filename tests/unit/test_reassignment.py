@@ -78,11 +78,13 @@ def _literally(rows: Rows, labels: np.ndarray, s0: np.ndarray) -> np.ndarray:
 
 
 def test_every_early_state_goes_where_the_schemas_without_it_would_put_it() -> None:
-    """Labels as of the literal loop; moments, counts and rewards as of those labels at once."""
+    """Labels as of three rounds of the literal loop; moments, counts and rewards as of those labels at once."""
     rows = _near(400, 32)
     bank, background, labels = _walked(rows)
     wanted = _literally(rows, labels, background.s0)
     assert 10 < (wanted != labels).sum() < 200
+    for _ in range(2):
+        wanted = _literally(rows, wanted, background.s0)
     after = reassign_night(bank, background, rows, labels, ROBUST)
     np.testing.assert_array_equal(after, wanted)
     c = bank.columns
