@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from benchmarks.schema_cases import Found
     from benchmarks.schema_markets import History
 
-SEEDS = tuple(range(5001, 5008))
+SEEDS = tuple(range(6001, 6008))
 
 
 def main() -> None:

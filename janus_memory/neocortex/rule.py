@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 __all__ = ["Rule"]
 
 ETA_ROBUST, ETA_SPEC = 0.001, 0.01
-COUNT_POWER = 0.35
+# Below so many dimensions regimes overlap most, and a schema between two large ones lives off both.
+SMALL_DIMENSION, COUNT_POWER_SMALL, COUNT_POWER = 16, 0.5, 0.35
 # From here on regimes hardly overlap, and a lower threshold tells them apart.
 LARGE_DIMENSION = 32
 
@@ -46,7 +47,8 @@ class Rule(NamedTuple):
         eta = (ETA_ROBUST if robust else ETA_SPEC) if settings.eta is None else settings.eta
         default = 1.0 if d >= LARGE_DIMENSION else 3.0
         tau_rel = default if settings.tau_rel is None else settings.tau_rel
-        power = COUNT_POWER if settings.count_power is None else settings.count_power
+        usual = COUNT_POWER_SMALL if d < SMALL_DIMENSION else COUNT_POWER
+        power = usual if settings.count_power is None else settings.count_power
         eta_s = min(0.5 * eta if robust else eta, 1.0 / (8 * d)) if settings.eta_s is None else settings.eta_s
         return cls(
             robust=robust,
