@@ -22,7 +22,7 @@ def test_no_score_is_above_its_bound(settings: NeocortexSettings, d: int) -> Non
     bank, background = fitted(x, settings)
     night(bank, background, x, settings=settings)
     bound = score_block(BankView.of(bank), x).score
-    eta_s = min(0.001, 1 / (8 * d))
+    eta_s = min(0.0005, 1 / (8 * d))
     score = np.empty_like(bound)
     for k, (n, mean, covariance) in enumerate(
         zip(bank.num_points, bank.means, bank.covariances, strict=True)
