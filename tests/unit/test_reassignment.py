@@ -146,3 +146,11 @@ def test_a_night_without_passed_states_changes_nothing() -> None:
     np.testing.assert_array_equal(reassign_night(bank, background, none, labels, ROBUST), labels)
     for name, value in bank.snapshot().items():
         np.testing.assert_array_equal(value, before[name])
+
+
+def test_a_first_night_of_which_nothing_passed_leaves_the_bank_empty() -> None:
+    rows = _near(60, 32)
+    none = Rows(rows.x, rows.reward, rows.timestamp, np.zeros(60, np.bool_))
+    bank, background, labels = _walked(none)
+    assert bank.size == 0
+    np.testing.assert_array_equal(reassign_night(bank, background, none, labels, ROBUST), np.full(60, -1))
