@@ -52,24 +52,23 @@ class _Batch:
         e = x - self.mean
         self.covariance = ((self.nu0 + 1) * s0 + e.T @ e) / (self.nu0 + self.n)
 
-    def score(self, x: np.ndarray) -> float:
-        """Log n^count_power t_nu(x; mu, f Sigma)."""
+    def score(self, x: np.ndarray) -> np.ndarray:
+        """Log n^count_power t_nu(x; mu, f Sigma) of states [m, d]."""
         shape = (1 + 1 / self.n) * self.covariance
         law = multivariate_t(self.mean, shape, df=self.nu0 + self.n)
-        return float(law.logpdf(x)) + COUNT_POWER * math.log(self.n)
+        return np.atleast_1d(law.logpdf(x)) + COUNT_POWER * math.log(self.n)
 
 
 def _literally(rows: Rows, labels: np.ndarray, s0: np.ndarray) -> np.ndarray:
     """Each of a schema's first nu0 states where it belongs, by schemas fitted to what they hold now; none is emptied."""
     members = {k: np.flatnonzero(labels == k) for k in np.unique(labels).tolist()}
-    whole = {k: _Batch(rows.x[its], s0) for k, its in members.items()}
+    scores = {k: _Batch(rows.x[its], s0).score(rows.x) for k, its in members.items()}
     best = labels.copy()
     for k, its in members.items():
         for row in its[: 2 * rows.x.shape[1]].tolist() if len(its) > 1 else []:
-            scores = {j: schema.score(rows.x[row]) for j, schema in whole.items() if j != k}
-            own = _Batch(rows.x[its[its != row]], s0).score(rows.x[row])
-            other = max(scores, key=scores.__getitem__)
-            best[row] = other if scores[other] > own else k
+            own = _Batch(rows.x[its[its != row]], s0).score(rows.x[row])[0]
+            other = max(scores.keys() - {k}, key=lambda j: scores[j][row])
+            best[row] = other if scores[other][row] > own else k
     after = labels.copy()
     for row in np.flatnonzero(best != labels).tolist():
         if (after == labels[row]).sum() > 1:
