@@ -63,7 +63,7 @@ def _plain_spec(x: NDArray[np.float64], eta: float, eps: float, tau: float) -> t
 def _plain_robust(x: NDArray[np.float64], b: Background) -> tuple[list[int], list[_Plain]]:
     """The robust rule of section 6, read aloud, with its defaults."""
     d = x.shape[1]
-    eta, eta_s, nu0 = 0.002, min(0.001, 1 / (8 * d)), 2 * d
+    eta, eta_s, nu0 = 0.001, min(0.0005, 1 / (8 * d)), 2 * d
     log_tau, power = math.log(3 if d < 32 else 1), 0.5 if d < 16 else 0.35
     log_p0 = np.atleast_1d(multivariate_t(b.m0, b.c0, df=d + 3).logpdf(x))
     own = multivariate_t(b.m0, 2 * b.s0, df=nu0 + 1).logpdf(b.m0)
