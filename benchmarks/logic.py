@@ -95,7 +95,7 @@ def _under_jax() -> Callable[[Transitions], Judgement]:
     from janus_memory.logic.compiled import compiled  # noqa: PLC0415
 
     # Every result is waited for at once, so that handing the work to another thread would only cost.
-    jax.config.update("jax_cpu_enable_async_dispatch", False)  # type: ignore[no-untyped-call]  # noqa: FBT003  (as JAX has it)
+    jax.config.update("jax_cpu_enable_async_dispatch", False)  # type: ignore[no-untyped-call]  # noqa: FBT003  (JAX has it so, and leaves it untyped)
     return compiled(knowledge())
 
 

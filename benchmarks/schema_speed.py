@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.mixture._gaussian_mixture import _estimate_log_gaussian_prob
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn, without types
+from threadpoolctl import threadpool_limits
 
 from benchmarks.report import measured
 from benchmarks.schema_streams import Plan, plant

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax  # type: ignore[import-untyped]  # optax ships no types
+import optax
 
 from janus_memory.hippocampus.sparse import active_units, top_k
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax  # type: ignore[import-untyped]  # optax ships no types
+import optax
 
 from janus_memory.logic.quantifiers import UNIVERSAL, Quantifiers
 from janus_memory.policy.losses import huber, policy_satisfaction, satisfaction, select, td_error

@@ -11,7 +11,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped]  # numba comes with it
+from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic, overload
 
