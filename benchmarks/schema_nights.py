@@ -86,9 +86,7 @@ def _night(
 ) -> NDArray[np.bytes_]:
     """One night; the ids the states were given."""
     rows = Rows(x, np.zeros(len(x)), time, np.ones(len(x), np.bool_))
-    result = consolidate(
-        bank, background, x, rows.reward, time, rows.passed, settings, None, f"{int(time[-1])}", "benchmark"
-    )
+    result = consolidate(bank, background, rows, settings, None, f"{int(time[-1])}", "benchmark")
     labels = reassign_night(bank, background, rows, result.labels, settings)
     merge_night(bank, background, settings)
     prune_night(bank, int(time[-1]) + 1, small_night=len(x) < SMALL_NIGHT, settings=settings)

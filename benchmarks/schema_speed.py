@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["RATIOS", "million", "night", "scoring"]
 
 D = 64
-# At how many schemas we learn how many times as fast as scikit-learn scores.
-RATIOS = {50: 1.25, 200: 1.3, 1_000: 2.0}
+# From so many components, of which 1 100 become some 1 000 schemas, we learn so many times as fast as scikit-learn scores.
+RATIOS = {50: 1.25, 200: 1.3, 1_100: 2.0}
 NIGHT_ROWS, NIGHT_SECONDS = 10_000, 2.0
 MILLION_SECONDS = 120.0
 _BLOCK = 10_000
@@ -127,18 +127,7 @@ def _walk(
 ) -> tuple[Rows, NDArray[np.intp]]:
     n = len(x)
     rows = Rows(x, np.zeros(n), (start + np.arange(n)) * _SECOND, np.ones(n, np.bool_))
-    result = consolidate(
-        bank,
-        background,
-        rows.x,
-        rows.reward,
-        rows.timestamp,
-        rows.passed,
-        _SETTINGS,
-        None,
-        f"from {start}",
-        "benchmark",
-    )
+    result = consolidate(bank, background, rows, _SETTINGS, None, f"from {start}", "benchmark")
     return rows, result.labels
 
 

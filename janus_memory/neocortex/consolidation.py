@@ -58,10 +58,7 @@ class ConsolidationResult:
 def consolidate(  # noqa: PLR0917  (what a walk takes; the caller gives them in this order)
     bank: SchemaBank,
     background: Background,
-    x: NDArray[np.float64],
-    reward: NDArray[np.float64],
-    timestamp: NDArray[np.int64],
-    passed: NDArray[np.bool_],
+    rows: Rows,
     settings: NeocortexSettings,
     score: Score | None,
     session_id: str,
@@ -75,10 +72,7 @@ def consolidate(  # noqa: PLR0917  (what a walk takes; the caller gives them in 
     Args:
         bank: the schemas.
         background: S0 and the threshold of creation.
-        x: float64 [n, d], standardised states.
-        reward: float64 [n], the user's own units.
-        timestamp: int64 [n], UTC nanoseconds, never falling.
-        passed: bool [n]; False rows are labelled by argmax without any update (E20).
+        rows: the night, in total order.
         settings: the rule.
         score: bounds the scores of blocks against a snapshot; None, or an answer of None,
             leaves that to the walk, with the same result.
@@ -90,7 +84,7 @@ def consolidate(  # noqa: PLR0917  (what a walk takes; the caller gives them in 
     Raises:
         SchemaUpdateError: the rows are not what they should be; the bank is unchanged.
     """
-    rows = checked_rows(bank, x, reward, timestamp, passed)
+    rows = checked_rows(bank, rows)
     before = bank.snapshot()
     n_before, n_archived = bank.size, len(bank.archived_ids)
     try:
@@ -111,7 +105,14 @@ def consolidate(  # noqa: PLR0917  (what a walk takes; the caller gives them in 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows to be consolidated, in total order: x [n, d] float64, reward, timestamp and passed [n]."""
+    """Rows to be consolidated, in total order.
+
+    Attributes:
+        x: float64 [n, d], standardised states.
+        reward: float64 [n], the user's own units.
+        timestamp: int64 [n], UTC nanoseconds, never falling.
+        passed: bool [n]; False rows are labelled by argmax without any update (E20).
+    """
 
     x: NDArray[np.float64]
     reward: NDArray[np.float64]
@@ -123,14 +124,9 @@ class Rows:
         return Rows(self.x[part], self.reward[part], self.timestamp[part], self.passed[part])
 
 
-def checked_rows(
-    bank: SchemaBank,
-    x: NDArray[np.float64],
-    reward: NDArray[np.float64],
-    timestamp: NDArray[np.int64],
-    passed: NDArray[np.bool_],
-) -> Rows:
-    """The rows as the kernels take them; SchemaUpdateError where they are not what `consolidate` asks for."""
+def checked_rows(bank: SchemaBank, rows: Rows) -> Rows:
+    """Copies as the kernels take them; SchemaUpdateError where they are not what `consolidate` asks for."""
+    x, reward, timestamp, passed = rows.x, rows.reward, rows.timestamp, rows.passed
     if x.ndim != 2 or x.shape[1] != bank.d:
         raise _refused(f"states of shape {x.shape} for schemas of size {bank.d}", "check the feature set")
     if not len(x) == len(reward) == len(timestamp) == len(passed):

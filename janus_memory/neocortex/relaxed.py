@@ -46,19 +46,14 @@ class Formed:
 def form_schemas(background: Background, rows: Rows, settings: NeocortexSettings) -> Formed:
     """Run the rule over one shard's rows, from an empty bank; a pure function."""
     bank = SchemaBank.empty(rows.x.shape[1])
-    result = consolidate(
-        bank, background, rows.x, rows.reward, rows.timestamp, rows.passed, settings, None, "", ""
-    )
+    result = consolidate(bank, background, rows, settings, None, "", "")
     return Formed(bank.snapshot(), result.labels)
 
 
 def consolidate_relaxed(  # noqa: PLR0917  (what `consolidate` takes, in its order)
     bank: SchemaBank,
     background: Background,
-    x: NDArray[np.float64],
-    reward: NDArray[np.float64],
-    timestamp: NDArray[np.int64],
-    passed: NDArray[np.bool_],
+    rows: Rows,
     settings: NeocortexSettings,
     form: Callable[[Background, Sequence[Rows]], list[Formed]],
     session_id: str,
@@ -74,8 +69,8 @@ def consolidate_relaxed(  # noqa: PLR0917  (what `consolidate` takes, in its ord
             "relaxed shards in mode spec, which merges nothing, would leave every schema several times; the schema bank is "
             "unchanged; choose mode robust or assignment exact"
         )
-    rows = checked_rows(bank, x, reward, timestamp, passed)
-    cuts = np.linspace(0, len(x), settings.relaxed_shards + 1).astype(int).tolist()
+    rows = checked_rows(bank, rows)
+    cuts = np.linspace(0, len(rows.x), settings.relaxed_shards + 1).astype(int).tolist()
     parts = [rows.take(slice(a, b)) for a, b in itertools.pairwise(cuts)]
     formed = form(background, parts)
     labels = []

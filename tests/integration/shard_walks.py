@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from janus_memory.neocortex.consolidation import consolidate
+from janus_memory.neocortex.consolidation import Rows, consolidate
 from janus_memory.neocortex.merging import merge_night
 from janus_memory.store.arrays import array_digest
 from tests.unit.schema_rows import ROBUST, fitted, planted, times
@@ -32,8 +32,10 @@ def digest_of_a_walk(score: Score | None) -> str:
     """Labels, ids and the merged bank of fixed rows, in rounds of 200."""
     x, _ = planted(N, D, 8, run=3)
     bank, background = fitted(x)
-    arguments = (x, np.ones(N), times(N), np.ones(N, np.bool_), ROBUST, score, "2024-01-02", "test")
-    found = consolidate(bank, background, *arguments, n_blocks=8, block_rows=25)
+    rows = Rows(x, np.ones(N), times(N), np.ones(N, np.bool_))
+    found = consolidate(
+        bank, background, rows, ROBUST, score, "2024-01-02", "test", n_blocks=8, block_rows=25
+    )
     merge_night(bank, background, ROBUST)
     return array_digest({**bank.snapshot(), "labels": found.labels, "found": found.ids})
 

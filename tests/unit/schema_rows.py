@@ -10,7 +10,7 @@ from janus_memory.config import NeocortexSettings
 from janus_memory.neocortex.assignment import score_block
 from janus_memory.neocortex.background import Background
 from janus_memory.neocortex.bank import SchemaBank
-from janus_memory.neocortex.consolidation import ConsolidationResult, consolidate
+from janus_memory.neocortex.consolidation import ConsolidationResult, Rows, consolidate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,13 +56,16 @@ def night(
     block_rows: int = 64,
 ) -> ConsolidationResult:
     """Consolidate with one reward, one second a row and open gates unless told otherwise."""
-    return consolidate(
-        bank,
-        background,
+    rows = Rows(
         x,
         np.ones(len(x)) if reward is None else reward,
         times(len(x)) if time is None else time,
         np.ones(len(x), np.bool_) if passed is None else passed,
+    )
+    return consolidate(
+        bank,
+        background,
+        rows,
         settings,
         score_here if scored else None,
         "2024-01-02",

@@ -19,7 +19,7 @@ from janus_memory.errors import SchemaUpdateError
 from janus_memory.neocortex.assignment import BlockScores
 from janus_memory.neocortex.background import Background
 from janus_memory.neocortex.bank import SchemaBank
-from janus_memory.neocortex.consolidation import consolidate
+from janus_memory.neocortex.consolidation import Rows, consolidate
 from janus_memory.neocortex.merging import merge_night
 from janus_memory.store.arrays import array_digest
 from tests.unit.schema_rows import DAY, ROBUST, SECOND, SPEC, fitted, night, planted, score_here, times
@@ -183,8 +183,8 @@ def test_scores_that_are_off_in_their_last_digits_change_nothing() -> None:
         return answers
 
     closed = np.zeros(300, np.bool_)
-    arguments = (x, np.ones(300), times(300), closed, ROBUST, far_away, "2024-01-02", "test")
-    found = consolidate(bank, background, *arguments)
+    rows = Rows(x, np.ones(300), times(300), closed)
+    found = consolidate(bank, background, rows, ROBUST, far_away, "2024-01-02", "test")
     wanted = night(bank, background, x, passed=closed)
     np.testing.assert_array_equal(found.labels, wanted.labels)
     assert (found.labels == 0).any()
@@ -385,9 +385,9 @@ def test_nonsense_from_a_worker_is_refused(answer: NDArray[np.float64]) -> None:
     assert bank.size == 3
     before = array_digest(bank.snapshot())
     workers = lambda view, blocks: [BlockScores(answer)]  # noqa: E731, ARG005  (a worker of one line)
-    arguments = (x, np.ones(300), times(300), np.ones(300, np.bool_), ROBUST, workers, "s", "m")
+    rows = Rows(x, np.ones(300), times(300), np.ones(300, np.bool_))
     with pytest.raises(SchemaUpdateError, match="workers"):
-        consolidate(bank, background, *arguments)
+        consolidate(bank, background, rows, ROBUST, workers, "s", "m")
     assert array_digest(bank.snapshot()) == before
 
 
@@ -429,8 +429,8 @@ def test_a_worker_that_dies_leaves_the_bank_unchanged() -> None:
             raise ConnectionError("killed")
         return score_here(view, blocks)
 
-    arguments = (x, np.ones(300), times(300), np.ones(300, np.bool_), ROBUST, dying, "s", "m")
+    rows = Rows(x, np.ones(300), times(300), np.ones(300, np.bool_))
     with pytest.raises(ConnectionError):
-        consolidate(bank, background, *arguments, n_blocks=2, block_rows=40)
+        consolidate(bank, background, rows, ROBUST, dying, "s", "m", n_blocks=2, block_rows=40)
     assert len(calls) == 2
     assert array_digest(bank.snapshot()) == before

@@ -11,9 +11,9 @@ from scipy.stats import multivariate_t
 from janus_memory.config import NeocortexSettings
 from janus_memory.neocortex.background import Background
 from janus_memory.neocortex.bank import SchemaBank
-from janus_memory.neocortex.consolidation import Rows
+from janus_memory.neocortex.consolidation import Rows, consolidate
 from janus_memory.neocortex.reassignment import reassign_night
-from tests.unit.schema_rows import ROBUST, SPEC, fitted, night, times
+from tests.unit.schema_rows import ROBUST, SPEC, fitted, times
 
 COUNT_POWER = 0.35
 
@@ -31,15 +31,7 @@ def _walked(
 ) -> tuple[SchemaBank, Background, np.ndarray]:
     empty, background = fitted(rows.x, settings)
     bank = bank or empty
-    result = night(
-        bank,
-        background,
-        rows.x,
-        reward=rows.reward,
-        passed=rows.passed,
-        time=rows.timestamp,
-        settings=settings,
-    )
+    result = consolidate(bank, background, rows, settings, None, "2024-01-02", "test")
     return bank, background, result.labels
 
 
@@ -140,7 +132,7 @@ def test_a_night_without_passed_states_changes_nothing() -> None:
     rows = _near(60, 32)
     bank, background, _ = _walked(rows)
     none = Rows(rows.x, rows.reward, rows.timestamp, np.zeros(60, np.bool_))
-    labels = night(bank, background, none.x, passed=none.passed).labels
+    _, _, labels = _walked(none, bank=bank)
     before = bank.snapshot()
     np.testing.assert_array_equal(reassign_night(bank, background, none, labels, ROBUST), labels)
     for name, value in bank.snapshot().items():

@@ -11,6 +11,7 @@ from sklearn.metrics import adjusted_rand_score
 from janus_memory.config import NeocortexSettings
 from janus_memory.errors import SchemaUpdateError
 from janus_memory.neocortex.bank import SchemaBank
+from janus_memory.neocortex.consolidation import Rows
 from janus_memory.neocortex.merging import merge_night
 from janus_memory.neocortex.relaxed import Formed, consolidate_relaxed, form_schemas
 from janus_memory.store.arrays import array_digest
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from janus_memory.neocortex.background import Background
-    from janus_memory.neocortex.consolidation import ConsolidationResult, Rows
+    from janus_memory.neocortex.consolidation import ConsolidationResult
 
 
 def _relaxed(
@@ -32,8 +33,8 @@ def _relaxed(
         return [form_schemas(background, part, settings) for part in parts]
 
     n = len(x)
-    rest = (np.ones(n), times(n), np.arange(n) % 9 != 0, settings, form, "2024-01-02", "test")
-    return consolidate_relaxed(bank, background, x, *rest)
+    rows = Rows(x, np.ones(n), times(n), np.arange(n) % 9 != 0)
+    return consolidate_relaxed(bank, background, rows, settings, form, "2024-01-02", "test")
 
 
 def test_one_shard_alone_is_the_walk() -> None:

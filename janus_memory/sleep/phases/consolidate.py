@@ -104,12 +104,12 @@ def consolidate(
     passed = passes(recall, logic, settings.neocortex)
     bank = bank_before(night)
     given = Rows(x, rows.reward.astype(np.float64), rows.timestamp, passed)
-    states = (bank, ground.background, given.x, given.reward, given.timestamp, given.passed)
+    taking_in = (bank, ground.background, given, settings.neocortex)
     origin = (night.session_id, night.spec.name)
     if settings.neocortex.assignment == "relaxed":
-        result = consolidate_relaxed(*states, settings.neocortex, night.workers.form_schemas, *origin)
+        result = consolidate_relaxed(*taking_in, night.workers.form_schemas, *origin)
     else:
-        result = walk(*states, settings.neocortex, night.workers.score, *origin)
+        result = walk(*taking_in, night.workers.score, *origin)
     labels = reassign_night(bank, ground.background, given, result.labels, settings.neocortex)
     taken = rows.take(passed)
     gates = (recall * logic)[passed].astype(np.float32)

@@ -65,10 +65,7 @@ def held_out_states(
     result = walk(
         shadow,
         ground.background,
-        learned.x,
-        learned.reward,
-        learned.timestamp,
-        learned.passed,
+        learned,
         settings,
         night.workers.score,
         night.session_id,
